@@ -1,0 +1,5 @@
+noinst_LIBRARIES += libconfig.a
+libconfig_a_CPPFLAGS = $(AM_CPPFLAGS) $(YAML_CFLAGS)
+libconfig_a_SOURCES = \
+	src/config/snapshot.c src/config/snapshot.h \
+	src/config/tree.c src/config/tree.h

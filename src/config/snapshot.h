@@ -1,0 +1,160 @@
+/*
+ * A snapshot: one whole, validated configuration, immutable once made and
+ * shared by all threads by counted reference. A reload makes the next one
+ * beside it; a connection keeps the one that it began with until it relays, and
+ * after that only its endpoint.
+ *
+ * Strings in it live as long as the struct that holds them.
+ */
+#ifndef CONFIG_SNAPSHOT_H
+#define CONFIG_SNAPSHOT_H
+
+#include <stdatomic.h>
+
+#include "base/log.h"
+#include "base/netset.h"
+#include "config/tree.h"
+#include "wire/host.h"
+#include "wire/routes.h"
+#include "wire/upstream_address.h"
+
+enum terminate_at { TERMINATE_EDGE, TERMINATE_AGENT, TERMINATE_UPSTREAM };
+enum balance {
+	BALANCE_ROUND_ROBIN,
+	BALANCE_LEAST_CONNECTIONS,
+	BALANCE_RANDOM_TWO,
+	BALANCE_HASH,
+};
+
+/* Registered TLVs that `proxy_tlvs` may ask for, as bits. */
+enum proxy_tlv_choice {
+	PROXY_SEND_AUTHORITY = 1 << 0,
+	PROXY_SEND_ALPN = 1 << 1,
+	PROXY_SEND_UNIQUE_ID = 1 << 2,
+	PROXY_SEND_CRC32C = 1 << 3,
+};
+
+struct health_settings {
+	uint64_t every_ms; /* 0: no active checks */
+	unsigned fall, rise;
+};
+
+struct upstream_settings {
+	struct upstream_address address;
+	unsigned weight; /* 1 to 256 */
+};
+
+/* An endpoint's settings; counted apart from its snapshot. */
+struct endpoint {
+	atomic_uint refs;
+	size_t index;	    /* in its snapshot */
+	char id[24];	    /* "ep_" and base32 of a hash of the URL */
+	char *url;	    /* "tls://name", or "tls://" for any name */
+	struct host domain; /* empty: any name (`lunette tls`) */
+	enum terminate_at terminate_at;
+	struct upstream_settings *upstreams;
+	size_t upstream_count;
+	enum balance balance;
+	struct health_settings health;
+	uint8_t proxy_proto;	     /* 0, 1, 2 */
+	unsigned proxy_tlvs;	     /* enum proxy_tlv_choice */
+	struct netset *allow, *deny; /* both NULL: no restriction */
+	int policy_script;	     /* index into snapshot.scripts, -1: none */
+	uint64_t connect_ms, idle_ms; /* timeouts in force for it */
+	uint64_t bytes_per_second;    /* each direction; 0: no limit */
+	char *metadata;		      /* "" when none */
+	char **label_names, **label_values;
+	size_t label_count;
+};
+
+struct listen_settings {
+	char *address; /* as written, for logs */
+	struct addr addr;
+	unsigned proxy_accept; /* bits 1 << version; 0: no PROXY protocol */
+	struct netset *proxy_from;
+	bool proxy_required;
+};
+
+struct event_settings {
+	char *file;   /* a path, or NULL: standard output */
+	char **types; /* none: all */
+	size_t type_count;
+};
+
+struct timeout_settings {
+	uint64_t proxy_ms, hello_ms, handshake_ms, connect_ms, idle_ms,
+	    drain_ms, linger_ms;
+};
+
+struct limit_settings {
+	uint64_t connections;		 /* 0: derived from descriptors */
+	uint64_t connections_per_client; /* 0: none */
+};
+
+struct policy_options {
+	char **path; /* folders for require() */
+	size_t path_count;
+	uint64_t cpu_ms;	   /* between waits: 50 */
+	uint64_t wall_ms;	   /* in all: 10000 */
+	uint64_t memory_bytes;	   /* of a state: 64 MiB */
+	uint64_t run_memory_bytes; /* of one run: 1 MiB */
+	bool jit;
+};
+
+struct snapshot {
+	atomic_uint refs;
+	struct listen_settings *listens;
+	size_t listen_count;
+	unsigned workers; /* 0: one a core */
+	char *user;	  /* to become after binding; NULL: stay */
+	struct endpoint **endpoints;
+	size_t endpoint_count;
+	struct routes *routes;		   /* to struct endpoint */
+	struct endpoint *default_endpoint; /* NULL: none; not counted again */
+	bool hide_names;
+	char **scripts; /* paths; each distinct file once */
+	size_t script_count;
+	int edge_script; /* index into scripts, -1: none */
+	struct policy_options policy;
+	struct timeout_settings timeouts;
+	struct limit_settings limits;
+	struct event_settings *events;
+	size_t event_count;
+	char *resolver_servers; /* NULL: the system's */
+	char *geo_database;	/* path, NULL: none */
+	char *log_target;
+	enum log_format log_format;
+	enum log_level log_level;
+};
+
+/*
+ * Validates the whole tree against the schema and builds the snapshot. Relative
+ * paths are taken relative to `folder`. NULL when there was any problem; all of
+ * them are in `p`. Touches no socket and runs no script. Main thread.
+ */
+struct snapshot *snapshot_build(
+    struct tree *t, const char *folder, struct problems *p);
+struct snapshot *snapshot_get(struct snapshot *s); /* any thread */
+void snapshot_put(struct snapshot *s);
+
+struct endpoint *endpoint_get(struct endpoint *e); /* any thread */
+void endpoint_put(struct endpoint *e);
+
+/* The endpoint that a name leads to: exact, wildcard, "any name", then the
+ * default. `name` empty: the default or "any name" only. Lent. NULL: none. */
+struct endpoint *snapshot_route(const struct snapshot *s, struct span name);
+
+/* The endpoint with this URL, or NULL. */
+struct endpoint *snapshot_endpoint(const struct snapshot *s, struct span url);
+
+/* Allowed if there is no restriction, or an allow rule and no deny rule match.
+ * An address that is not IP is never allowed by a restriction. */
+bool endpoint_allows(const struct endpoint *e, const struct addr *client);
+
+const char *terminate_at_name(enum terminate_at t);
+
+/* The manual's table of all keys, as roff for lunette.yaml(5): from the schema
+ * that snapshot_build reads by. Written to `out`. */
+void schema_write_manual(struct text *out);
+
+#endif

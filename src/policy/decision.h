@@ -1,0 +1,52 @@
+/*
+ * A decision: what a policy says to do with one connection. A value that owns
+ * its strings; decision_fini frees what it holds.
+ */
+#ifndef POLICY_DECISION_H
+#define POLICY_DECISION_H
+
+#include "base/compiler.h"
+#include "base/span.h"
+
+enum deny_close { DENY_ALERT, DENY_CLOSE, DENY_RESET, DENY_TARPIT };
+
+#define DECISION_MAX_TLVS 16
+#define DECISION_MAX_TAGS 32
+
+struct decision_tlv {
+	uint8_t type; /* 0xE0 to 0xEF */
+	struct span value;
+};
+
+struct decision_tag {
+	char *name, *value;
+};
+
+struct decision {
+	bool allow;
+	enum deny_close close;
+	uint8_t alert;	  /* 49 unless the script says otherwise */
+	char *reason;	  /* NULL: none */
+	char *endpoint;	  /* URL; NULL: the one that the SNI matches */
+	char *upstream;	  /* address; NULL: the endpoint's */
+	int terminate_at; /* enum terminate_at, or -1: the endpoint's */
+	int proxy_proto;  /* 0, 1, 2, or -1 */
+	int proxy_tlvs;	  /* bits of enum proxy_tlv_choice, or -1 */
+	struct decision_tlv tlvs[DECISION_MAX_TLVS];
+	size_t tlv_count;
+	struct decision_tag tags[DECISION_MAX_TAGS];
+	size_t tag_count;
+	int64_t connect_ms;	  /* -1: the endpoint's */
+	int64_t idle_ms;	  /* -1: the endpoint's */
+	int64_t bytes_per_second; /* -1: the endpoint's; 0: no limit */
+	int line;      /* see details.md, "policy.line"; 0: unknown */
+	void *storage; /* where the strings live; freed by decision_fini */
+};
+
+/* All defaults: allow, nothing overridden. */
+void decision_init(struct decision *d);
+void decision_fini(struct decision *d);
+
+const char *deny_close_name(enum deny_close c);
+
+#endif

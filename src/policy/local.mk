@@ -1,0 +1,6 @@
+noinst_LIBRARIES += libpolicy.a
+libpolicy_a_CPPFLAGS = $(AM_CPPFLAGS) $(LUAJIT_CFLAGS)
+libpolicy_a_SOURCES = \
+	src/policy/policy.c src/policy/policy.h \
+	src/policy/decision.c src/policy/decision.h \
+	src/policy/tester.c src/policy/tester.h

@@ -1,0 +1,9 @@
+noinst_LIBRARIES += libsys.a
+libsys_a_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(GEO_CFLAGS)
+libsys_a_SOURCES = \
+	src/sys/loop.c src/sys/loop.h \
+	src/sys/mailbox.c src/sys/mailbox.h \
+	src/sys/pipes.c src/sys/pipes.h \
+	src/sys/resolver.c src/sys/resolver.h \
+	src/sys/socket.c src/sys/socket.h \
+	src/sys/timeouts.c src/sys/timeouts.h

@@ -1,0 +1,52 @@
+/*
+ * Sockets: non-blocking, close-on-exec, with the options that every socket of
+ * the product has. Results are 0 or a descriptor, or -errno. No function
+ * blocks.
+ */
+#ifndef SYS_SOCKET_H
+#define SYS_SOCKET_H
+
+#include <sys/uio.h>
+
+#include "base/addr.h"
+
+/*
+ * A listening TCP socket. Accepted sockets inherit from it TCP_NODELAY and
+ * keepalive (60 s, 10 s, 6 probes), so that they cost no call each. `port` 0
+ * lets the kernel choose. An IPv6 wildcard takes IPv4 too.
+ */
+int socket_listen(const struct addr *a) MUST_CHECK;
+
+/* One accepted connection with both addresses. -EAGAIN: none is waiting. */
+int socket_accept(
+    int listener, struct addr *peer, struct addr *local) MUST_CHECK;
+
+/* Starts to connect; done when the descriptor is writable. */
+int socket_connect(const struct addr *a) MUST_CHECK;
+int socket_connect_unix(const char *path) MUST_CHECK;
+
+/* After writable: 0, or the negative errno with which connecting failed. */
+int socket_connect_result(int fd) MUST_CHECK;
+
+/* The local address of a socket. */
+int socket_local_addr(int fd, struct addr *out) MUST_CHECK;
+
+/* recv with MSG_PEEK. */
+enum io socket_peek(int fd, void *buffer, size_t size, size_t *count);
+enum io socket_read(int fd, void *buffer, size_t size, size_t *count);
+enum io socket_write(int fd, const void *data, size_t len, size_t *count);
+
+/* How many bytes must wait before the socket counts as readable (SO_RCVLOWAT);
+ * 1 is normal. */
+void socket_set_lowat(int fd, size_t bytes);
+
+/* Bytes written that the peer has not acknowledged (SIOCOUTQ); 0 if unknown. */
+size_t socket_unsent_bytes(int fd);
+
+/* Bytes that wait to be read (FIONREAD). */
+size_t socket_unread_bytes(int fd);
+
+/* Closes with a reset instead of a FIN (SO_LINGER 0). Takes the descriptor. */
+void socket_reset(int fd);
+
+#endif

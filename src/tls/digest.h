@@ -1,0 +1,19 @@
+/*
+ * SHA-256 of bytes in memory, as hex. Any thread; asserts that the library can
+ * (it can fail only without memory at the first call).
+ */
+#ifndef TLS_DIGEST_H
+#define TLS_DIGEST_H
+
+#include "base/span.h"
+#include "wire/hello.h"
+
+#define SHA256_HEX_SIZE 65
+#define JA4_TEXT_SIZE 37 /* "t13d1516h2_8daaf6152771_e5627efa2ab1" and NUL */
+
+void sha256_hex(struct span s, char out[SHA256_HEX_SIZE]);
+
+/* The whole JA4 fingerprint of a hello. */
+void ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE]);
+
+#endif

@@ -1,0 +1,4 @@
+noinst_LIBRARIES += libtls.a
+libtls_a_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
+libtls_a_SOURCES = \
+	src/tls/digest.c src/tls/digest.h
