@@ -1,6 +1,7 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <time.h>
 
 void
 text_init(struct text *t, char *storage, size_t size)
@@ -95,4 +96,24 @@ text_add_escaped(struct text *t, struct span s, size_t max)
 		add_escaped_byte(t, s.data[i]);
 	if (s.len > max)
 		text_add(t, "...");
+}
+
+void
+text_add_time(struct text *t, int64_t wall_us, int decimals)
+{
+	int64_t us = wall_us % 1000000;
+	struct tm tm;
+	time_t seconds;
+
+	if (us < 0)
+		us += 1000000;
+	seconds = (time_t)((wall_us - us) / 1000000);
+	if (!gmtime_r(&seconds, &tm))
+		memset(&tm, 0, sizeof(tm));
+	text_addf(t, "%04d-%02d-%02dT%02d:%02d:%02d.", tm.tm_year + 1900,
+	    tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (decimals == 6)
+		text_addf(t, "%06dZ", (int)us);
+	else
+		text_addf(t, "%03dZ", (int)(us / 1000));
 }

@@ -39,4 +39,7 @@ void text_vaddf(struct text *t, const char *format, va_list args)
  */
 void text_add_escaped(struct text *t, struct span s, size_t max);
 
+/* Unix time in microseconds as RFC 3339 in UTC, with 3 or 6 decimals. */
+void text_add_time(struct text *t, int64_t wall_us, int decimals);
+
 #endif
