@@ -7,3 +7,5 @@ libsys_a_SOURCES = \
 	src/sys/resolver.c src/sys/resolver.h \
 	src/sys/socket.c src/sys/socket.h \
 	src/sys/timeouts.c src/sys/timeouts.h
+
+libsys_a_SOURCES += src/sys/geo.c src/sys/geo.h
