@@ -8,6 +8,7 @@
 #ifndef SYS_LOOP_H
 #define SYS_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -17,6 +18,7 @@
 struct watch {
 	uint32_t magic; /* checked when it comes back from the kernel */
 	int fd;		/* borrowed: the owner closes it after loop_remove */
+	uint64_t added_turn; /* an event older than this is not for us */
 	/* `events` are EPOLL bits. May remove any watch, its own too; memory of
 	 * a removed watch must stay valid until the turn ends, because a later
 	 * event of the same batch may still point at it (it is skipped). */
@@ -25,6 +27,7 @@ struct watch {
 
 struct loop {
 	int epoll_fd;
+	uint64_t turn; /* batches delivered so far */
 };
 
 int loop_init(struct loop *l) MUST_CHECK; /* 0 or -errno */

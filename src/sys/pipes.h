@@ -15,6 +15,7 @@
 
 #define PIPE_BYTES (1024 * 1024)
 #define PIPES_MAX 32
+#define PIPES_FREE_MAX 4 /* kept idle by a worker; more would starve others */
 
 struct pipe_budget {
 	atomic_int open_count; /* pipes open in the process */
@@ -29,6 +30,7 @@ struct pipe {
 struct pipes { /* one worker's */
 	struct pipe_budget *budget;
 	struct list free;
+	int free_count;
 };
 
 void pipes_init(struct pipes *p, struct pipe_budget *budget);

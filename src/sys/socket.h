@@ -11,13 +11,15 @@
 #include "base/addr.h"
 
 /*
- * A listening TCP socket. Accepted sockets inherit from it TCP_NODELAY and
- * keepalive (60 s, 10 s, 6 probes), so that they cost no call each. `port` 0
+ * A listening TCP socket. Accepted sockets inherit from it TCP_NODELAY, the
+ * keepalive (60 s, 10 s, 6 probes) and TCP_USER_TIMEOUT (120 s), so that they
+ * cost no call each; socket_connect sets the same. `port` 0
  * lets the kernel choose. An IPv6 wildcard takes IPv4 too.
  */
 int socket_listen(const struct addr *a) MUST_CHECK;
 
-/* One accepted connection with both addresses. -EAGAIN: none is waiting. */
+/* One accepted connection with both addresses. -EAGAIN: none is waiting;
+ * -ECONNABORTED: some were, but gone again before they could be taken. */
 int socket_accept(
     int listener, struct addr *peer, struct addr *local) MUST_CHECK;
 
@@ -31,7 +33,8 @@ int socket_connect_result(int fd) MUST_CHECK;
 /* The local address of a socket. */
 int socket_local_addr(int fd, struct addr *out) MUST_CHECK;
 
-/* recv with MSG_PEEK. */
+/* Bytes in and out; on IO_ERROR errno says why. `count` is 0 but for IO_OK.
+ * socket_peek is recv with MSG_PEEK. A write never raises SIGPIPE. */
 enum io socket_peek(int fd, void *buffer, size_t size, size_t *count);
 enum io socket_read(int fd, void *buffer, size_t size, size_t *count);
 enum io socket_write(int fd, const void *data, size_t len, size_t *count);
