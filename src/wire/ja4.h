@@ -17,8 +17,22 @@ struct ja4_parts {
 	struct text extensions; /* sorted hex list, '_', signature algorithms */
 };
 
+/*
+ * Storage for both texts together. Each value, of at least two bytes on the
+ * wire, becomes five characters; and each text has a NUL.
+ */
+#define JA4_STORAGE_SIZE (HELLO_MAX_BYTES / 2 * 5 + 2)
+
+/* The part of it that the list of ciphers needs; the extensions get the rest.
+ */
+static inline size_t
+ja4_ciphers_size(const struct hello *h)
+{
+	return h->cipher_suites.len / 2 * 5 + 1;
+}
+
 /* The caller gives the two texts storage (ja4_parts.ciphers, .extensions
- * initialised). Truncation cannot happen with 5 bytes a value. */
+ * initialised). */
 void ja4_build(const struct hello *h, struct ja4_parts *out);
 
 #endif

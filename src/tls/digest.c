@@ -1,0 +1,67 @@
+#include "tls/digest.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+
+#include "wire/ja4.h"
+
+#define SHA256_BYTES 32
+#define JA4_HASH_DIGITS 12
+
+/* Fetching an algorithm takes OpenSSL's locks and walks its providers; it is
+ * done once in a process, and the result may be used by all threads. */
+static EVP_MD *sha256;
+
+static void
+fetch_sha256(void)
+{
+	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+void
+sha256_hex(struct span s, char out[SHA256_HEX_SIZE])
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static const char digits[] = "0123456789abcdef";
+	uint8_t hash[SHA256_BYTES];
+
+	pthread_once(&once, fetch_sha256);
+	ASSERT(sha256);
+	ASSERT(EVP_Digest(s.len ? s.data : hash, s.len, hash, NULL, sha256,
+		   NULL) == 1);
+	for (size_t i = 0; i < sizeof(hash); i++) {
+		out[2 * i] = digits[hash[i] >> 4];
+		out[2 * i + 1] = digits[hash[i] & 15];
+	}
+	out[2 * sizeof(hash)] = '\0';
+}
+
+/* An underscore and the start of the hash; nothing at all is told by zeros. */
+static void
+add_hash(struct text *t, const struct text *canonical)
+{
+	char hex[SHA256_HEX_SIZE] = "000000000000";
+
+	if (canonical->len > 0)
+		sha256_hex(text_span(canonical), hex);
+	text_add_char(t, '_');
+	text_add_span(t, span_of(hex, JA4_HASH_DIGITS));
+}
+
+void
+ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE])
+{
+	char storage[JA4_STORAGE_SIZE];
+	size_t ciphers_size = ja4_ciphers_size(h);
+	struct ja4_parts parts;
+	struct text t;
+
+	text_init(&parts.ciphers, storage, ciphers_size);
+	text_init(&parts.extensions, storage + ciphers_size,
+	    sizeof(storage) - ciphers_size);
+	ja4_build(h, &parts);
+	text_init(&t, out, JA4_TEXT_SIZE);
+	text_add(&t, parts.prefix);
+	add_hash(&t, &parts.ciphers);
+	add_hash(&t, &parts.extensions);
+}
