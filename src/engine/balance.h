@@ -15,7 +15,10 @@
 
 struct balancer;
 
-/* Takes one reference on each upstream. NULL without memory. */
+#define BALANCER_MAX_UPSTREAMS 256
+
+/* Takes one reference on each upstream; `count` is 1 to
+ * BALANCER_MAX_UPSTREAMS. NULL without memory. */
 struct balancer *balancer_new(struct upstreams *table, enum balance method,
     const struct upstream_settings *upstreams, size_t count);
 void balancer_free(struct balancer *b);
@@ -24,7 +27,6 @@ size_t balancer_count(const struct balancer *b);
 struct upstream *balancer_at(const struct balancer *b, size_t index); /* lent */
 
 /* Upstreams of one connection that were tried already, by index. */
-#define BALANCER_MAX_UPSTREAMS 256
 struct balancer_tried {
 	uint64_t bits[BALANCER_MAX_UPSTREAMS / 64];
 };
@@ -33,7 +35,8 @@ struct balancer_tried {
  * Picks one that was not tried, marks it as tried, and returns it with a
  * reference. When all that are left are down, one of them all the same (a wrong
  * health check must not take a service away). NULL when all were tried. `key`
- * is for hash: the client's address or the policy's key.
+ * is for hash: the client's address or the policy's key; without one (len 0)
+ * it is round robin.
  */
 struct upstream *balancer_pick(struct balancer *b, struct span key,
     struct balancer_tried *tried, uint64_t now_ms);

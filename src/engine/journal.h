@@ -14,7 +14,8 @@ struct journal_sink {
 	struct journal_sink *next;
 	/* Wants events of this type? */
 	bool (*wants)(struct journal_sink *s, const char *type);
-	/* One line, newline included. 0 or -errno; failures are counted. */
+	/* One or more whole lines, newlines included: what it wants of the
+	 * last ten milliseconds. 0 or -errno; what was lost is counted. */
 	int (*write)(struct journal_sink *s, struct span line);
 	/* Opens a rotated file again. */
 	int (*reopen)(struct journal_sink *s);
@@ -23,6 +24,8 @@ struct journal_sink {
 
 struct journal;
 
+/* Every event is written (taken to the sinks, even if none wants it) or
+ * dropped; `failed` are events that a sink wanted and could not write. */
 struct journal_counts {
 	uint64_t written, dropped, failed;
 };
