@@ -1,4 +1,23 @@
+# Everything but main, so that unit tests can link parts of it.
+noinst_LIBRARIES += libcmd.a
+libcmd_a_CPPFLAGS = $(AM_CPPFLAGS) \
+	-DSYSTEM_CONFIG_FILE='"$(sysconfdir)/lunette/edge.yaml"'
+libcmd_a_SOURCES = \
+	src/cmd/advice.c src/cmd/advice.h \
+	src/cmd/cmd_check.c src/cmd/commands.h \
+	src/cmd/cmd_edge.c \
+	src/cmd/cmd_policy.c \
+	src/cmd/cmd_tls.c \
+	src/cmd/cmd_version.c \
+	src/cmd/flags.c src/cmd/flags.h \
+	src/cmd/load.c src/cmd/load.h \
+	src/cmd/run.c src/cmd/run.h \
+	src/cmd/say.c \
+	src/cmd/screen.c src/cmd/screen.h \
+	src/cmd/scripts.c src/cmd/scripts.h \
+	src/cmd/sink.c src/cmd/sink.h \
+	src/cmd/usage.c src/cmd/usage.h
+
 bin_PROGRAMS += lunette
-lunette_SOURCES = \
-	src/cmd/main.c
-lunette_LDADD = $(LAYER_LIBS) $(LAYER_EXTERN)
+lunette_SOURCES = src/cmd/main.c
+lunette_LDADD = libcmd.a $(LAYER_LIBS) $(LAYER_EXTERN)

@@ -9,3 +9,5 @@ libpolicy_a_SOURCES += \
 	src/policy/dictionary.c src/policy/dictionary.h \
 	src/policy/rates.c src/policy/rates.h \
 	src/policy/shared.c src/policy/shared.h
+
+libpolicy_a_SOURCES += src/policy/version.c src/policy/version.h

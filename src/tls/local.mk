@@ -2,3 +2,5 @@ noinst_LIBRARIES += libtls.a
 libtls_a_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
 libtls_a_SOURCES = \
 	src/tls/digest.c src/tls/digest.h
+
+libtls_a_SOURCES += src/tls/version.c src/tls/version.h

@@ -1,0 +1,204 @@
+#include "cmd/commands.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cmd/load.h"
+#include "cmd/scripts.h"
+#include "sys/privileges.h"
+
+#define FINDINGS_SIZE 262144
+#define ENDPOINTS_SHOWN 100
+
+struct check {
+	size_t error_count;
+	char *storage;
+	struct text out; /* of one script, or the summary */
+};
+
+static void
+say(struct check *c, const char *line)
+{
+	c->error_count++;
+	fprintf(stderr, "%s\n", line);
+}
+
+static void
+check_scripts(struct check *c, const struct snapshot *s)
+{
+	struct script_settings settings;
+
+	if (!script_settings_from(&settings, s)) {
+		say(c, "edge.policy.path: too many folders");
+		return;
+	}
+	for (size_t i = 0; i < s->script_count; i++) {
+		text_clear(&c->out);
+		c->error_count +=
+		    policy_check(&settings.policy, s->scripts[i], &c->out);
+		fputs(c->out.data, stderr);
+	}
+}
+
+/* A file that a start would open to append: is there leave to, now? */
+static int
+may_append(const char *path)
+{
+	char folder[PATH_MAX];
+
+	if (access(path, F_OK) == 0)
+		return access(path, W_OK) == 0 ? 0 : -errno;
+	if (!folder_of(path, folder, sizeof(folder)))
+		return -ENAMETOOLONG;
+	return access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
+}
+
+static void
+check_file(struct check *c, const char *key, const char *path, int err)
+{
+	char storage[PATH_MAX + 256];
+	struct text line;
+
+	if (err == 0)
+		return;
+	text_init(&line, storage, sizeof(storage));
+	text_addf(&line, "%s: %s: %s", key, path, strerror(-err));
+	say(c, line.data);
+}
+
+static bool
+is_log_file(const char *target)
+{
+	return target != NULL && strcmp(target, "stderr") != 0 &&
+	       strcmp(target, "stdout") != 0 && strcmp(target, "false") != 0;
+}
+
+/* What lies outside the file, as a start would meet it. */
+static void
+check_surroundings(struct check *c, const struct snapshot *s)
+{
+	if (s->user != NULL)
+		check_file(
+		    c, "edge.user", s->user, privileges_user_exists(s->user));
+	if (is_log_file(s->log_target))
+		check_file(c, "edge.log.target", s->log_target,
+		    may_append(s->log_target));
+	if (s->geo_database != NULL)
+		check_file(c, "edge.geo.database", s->geo_database,
+		    access(s->geo_database, R_OK) == 0 ? 0 : -errno);
+	for (size_t i = 0; i < s->event_count; i++) {
+		if (s->events[i].file != NULL)
+			check_file(c, "events", s->events[i].file,
+			    may_append(s->events[i].file));
+	}
+}
+
+static void
+add_endpoint(struct text *out, const struct endpoint *e)
+{
+	text_addf(out, "  %s%s, TLS ends at: %s", e->url,
+	    e->domain.len == 0 ? " (any name)" : "",
+	    terminate_at_name(e->terminate_at));
+	for (size_t i = 0; i < e->upstream_count; i++)
+		text_addf(out, "%s%s", i == 0 ? ", to " : ", ",
+		    e->upstreams[i].address.text);
+	if (e->upstream_count == 0)
+		text_add(out, ", no upstream: the policy must name one");
+	if (e->proxy_proto > 0)
+		text_addf(out, ", PROXY v%u", e->proxy_proto);
+	if (e->allow != NULL || e->deny != NULL)
+		text_add(out, ", IP restriction");
+	text_add_char(out, '\n');
+}
+
+static void
+add_listeners(struct text *out, const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->listen_count; i++)
+		text_addf(out, "  listens on %s%s\n", s->listens[i].address,
+		    s->listens[i].proxy_accept != 0 ? " (takes PROXY headers)"
+						    : "");
+}
+
+static int
+print_summary(struct check *c, const char *path, const struct snapshot *s)
+{
+	size_t shown = s->endpoint_count < ENDPOINTS_SHOWN ? s->endpoint_count
+							   : ENDPOINTS_SHOWN;
+
+	text_clear(&c->out);
+	text_addf(&c->out,
+	    "%s: fine: %zu listeners, %zu endpoints, %zu policy scripts, "
+	    "%zu event targets\n",
+	    path, s->listen_count, s->endpoint_count, s->script_count,
+	    s->event_count);
+	add_listeners(&c->out, s);
+	for (size_t i = 0; i < shown; i++)
+		add_endpoint(&c->out, s->endpoints[i]);
+	if (shown < s->endpoint_count)
+		text_addf(&c->out, "  and %zu more endpoints\n",
+		    s->endpoint_count - shown);
+	if (s->default_endpoint != NULL)
+		text_addf(&c->out, "  any other name: %s\n",
+		    s->default_endpoint->url);
+	return print_text(text_span(&c->out));
+}
+
+static int
+check_loaded(struct check *c, const char *path, const struct snapshot *s)
+{
+	check_scripts(c, s);
+	check_surroundings(c, s);
+	return c->error_count == 0 ? print_summary(c, path, s) : EXIT_FAILED;
+}
+
+static int
+check_one(struct check *c, const char *path)
+{
+	struct problems *p = problems_new();
+	int code = EXIT_FAILED;
+
+	if (p == NULL) {
+		say(c, "out of memory");
+		return code;
+	}
+	struct snapshot *s = load_file(path, p);
+
+	c->error_count = problems_count(p);
+	print_problems(p, "");
+	if (s != NULL) {
+		code = check_loaded(c, path, s);
+		snapshot_put(s);
+	}
+	problems_free(p);
+	if (c->error_count > 0)
+		fprintf(stderr, "%s: %zu error%s\n", path, c->error_count,
+		    c->error_count == 1 ? "" : "s");
+	return code;
+}
+
+int
+cmd_check(const struct flags *f)
+{
+	struct check c = { .storage = malloc(FINDINGS_SIZE) };
+	int code = EXIT_DONE;
+
+	if (c.storage == NULL) {
+		say_error("out of memory");
+		return EXIT_FAILED;
+	}
+	text_init(&c.out, c.storage, FINDINGS_SIZE);
+	for (size_t i = 0; i < f->given_count; i++) {
+		/* The value ends its word of argv. */
+		if (check_one(&c, (const char *)f->given[i].value.data) !=
+		    EXIT_DONE)
+			code = EXIT_FAILED;
+	}
+	if (f->given_count == 0)
+		code = check_one(&c, SYSTEM_CONFIG_FILE);
+	free(c.storage);
+	return code;
+}

@@ -1,0 +1,56 @@
+#include "cmd/load.h"
+
+#include <limits.h>
+#include <stdio.h>
+
+bool
+folder_of(const char *path, char *out, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	const char *folder = slash == NULL ? "." : path;
+	/* "/edge.yaml" lies in "/". */
+	size_t len = slash == NULL   ? 1
+		     : slash == path ? 1
+				     : (size_t)(slash - path);
+
+	if (len >= size)
+		return false;
+	memcpy(out, folder, len);
+	out[len] = '\0';
+	return true;
+}
+
+struct snapshot *
+load_file(const char *path, struct problems *p)
+{
+	char folder[PATH_MAX];
+	struct origin whole = { .source = path };
+
+	if (!folder_of(path, folder, sizeof(folder))) {
+		problems_add(p, &whole, "the path is too long");
+		return NULL;
+	}
+	struct tree *t = tree_read_file(path, p);
+
+	if (t == NULL)
+		return NULL;
+	struct snapshot *s = snapshot_build(t, folder, p);
+
+	tree_free(t);
+	return s;
+}
+
+void
+print_problems(const struct problems *p, const char *prefix)
+{
+	for (size_t i = 0; i < problems_count(p); i++)
+		fprintf(stderr, "%s%s\n", prefix, problems_get(p, i));
+}
+
+void
+log_problems(const struct problems *p)
+{
+	for (size_t i = 0; i < problems_count(p); i++)
+		LOG_ERROR("configuration error",
+		    LOG_TEXT("error", problems_get(p, i)));
+}

@@ -1,0 +1,394 @@
+#include "cmd/run.h"
+
+#include "config.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "cmd/advice.h"
+#include "cmd/commands.h"
+#include "cmd/load.h"
+#include "cmd/screen.h"
+#include "cmd/sink.h"
+#include "engine/edge.h"
+#include "sys/notify.h"
+#include "sys/privileges.h"
+
+#define ERROR_SIZE 2048
+
+struct run {
+	const struct run_source *source;
+	struct snapshot *snapshot; /* in force */
+	struct edge *edge;
+	struct screen *screen; /* NULL: log lines */
+	int signal_fd;
+	uint64_t watchdog_ms; /* 0: nobody waits for us */
+	bool draining;
+	bool stop;
+};
+
+/*
+ * Every thread inherits the mask, so signals reach only the descriptor: no
+ * handler runs anywhere, and none can meet a lock half way (CVE-2024-6387).
+ */
+static int
+open_signals(void)
+{
+	static const int taken[] = { SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2,
+		SIGWINCH };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_COUNT(taken); i++)
+		sigaddset(&set, taken[i]);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_IGN);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -errno;
+	int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static void
+log_listeners(const struct run *r)
+{
+	size_t count = edge_listener_count(r->edge);
+
+	for (size_t i = 0; i < count; i++) {
+		char text[ADDR_TEXT_SIZE];
+		struct addr a;
+
+		edge_listener_addr(r->edge, i, &a);
+		addr_format(&a, text);
+		LOG_INFO("listening", LOG_TEXT("address", text),
+		    LOG_TEXT("listener", i < r->snapshot->listen_count
+					     ? r->snapshot->listens[i].address
+					     : text));
+	}
+}
+
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* What a reload cannot change must not seem to have been. */
+static void
+warn_of_restart(const struct snapshot *old, const struct snapshot *new)
+{
+	if (!same_text(old->user, new->user))
+		LOG_WARN("takes effect at the next start only",
+		    LOG_TEXT("key", "edge.user"));
+	if (!same_text(old->log_target, new->log_target) ||
+	    old->log_format != new->log_format ||
+	    old->log_level != new->log_level)
+		LOG_WARN("takes effect at the next start only",
+		    LOG_TEXT("key", "edge.log"));
+}
+
+/* True when the edge runs by `next` now; it is taken then. */
+static bool
+switch_to(struct run *r, struct snapshot *next, struct text *error)
+{
+	struct journal_sink *sinks;
+
+	if (sinks_open(next, &sinks, error) != 0)
+		return false;
+	if (edge_reload(r->edge, next, sinks, error) != 0)
+		return false;
+	warn_of_restart(r->snapshot, next);
+	snapshot_put(r->snapshot);
+	r->snapshot = next;
+	return true;
+}
+
+static void
+load_and_switch(struct run *r, struct problems *p)
+{
+	struct snapshot *next = r->source->load(r->source->context, p);
+	char storage[ERROR_SIZE];
+	struct text error;
+
+	text_init(&error, storage, sizeof(storage));
+	if (next == NULL) {
+		log_problems(p);
+		text_add(&error, problems_get(p, 0));
+		if (problems_count(p) > 1)
+			text_addf(
+			    &error, " (and %zu more)", problems_count(p) - 1);
+	} else if (switch_to(r, next, &error)) {
+		log_listeners(r);
+		LOG_INFO(
+		    "reloaded", LOG_INT("endpoints", next->endpoint_count));
+		return;
+	}
+	if (next != NULL)
+		snapshot_put(next);
+	LOG_ERROR("reload failed, the old configuration stays",
+	    LOG_TEXT("error", error.data));
+}
+
+static void
+reload(struct run *r)
+{
+	if (r->draining) {
+		LOG_WARN("not reloaded", LOG_TEXT("error", "draining"));
+		return;
+	}
+	struct problems *p = problems_new();
+
+	if (p == NULL) {
+		LOG_ERROR("reload failed, the old configuration stays",
+		    LOG_ERRNO(ENOMEM));
+		return;
+	}
+	notify_reloading();
+	load_and_switch(r, p);
+	notify_send("READY=1");
+	problems_free(p);
+}
+
+static void
+drain_or_stop(struct run *r, const char *why)
+{
+	if (r->draining) {
+		LOG_WARN("stopping at once", LOG_TEXT("signal", why));
+		r->stop = true;
+		return;
+	}
+	r->draining = true;
+	LOG_INFO("draining", LOG_TEXT("signal", why),
+	    LOG_INT("at_most_ms", r->snapshot->timeouts.drain_ms));
+	notify_send("STOPPING=1\nSTATUS=draining");
+	edge_drain(r->edge);
+}
+
+static void
+reopen(struct run *r)
+{
+	int err = log_reopen();
+
+	if (err != 0)
+		LOG_ERROR("cannot open the log file again; the old one stays",
+		    LOG_ERRNO(-err));
+	edge_reopen(r->edge);
+	LOG_INFO(
+	    "log and event files opened again", LOG_TEXT("signal", "USR1"));
+}
+
+static void
+on_signal(struct run *r, uint32_t number)
+{
+	switch (number) {
+	case SIGHUP:
+		reload(r);
+		break;
+	case SIGTERM:
+		drain_or_stop(r, "TERM");
+		break;
+	case SIGINT:
+		drain_or_stop(r, "INT");
+		break;
+	case SIGUSR1:
+		reopen(r);
+		break;
+	case SIGUSR2:
+		LOG_WARN("ignored: a new binary cannot take over in this "
+			 "version; restart instead",
+		    LOG_TEXT("signal", "USR2"));
+		break;
+	default: /* WINCH: the next picture has the new size */
+		break;
+	}
+}
+
+static void
+take_signals(struct run *r)
+{
+	struct signalfd_siginfo info;
+
+	while (!r->stop &&
+	       read(r->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		on_signal(r, info.ssi_signo);
+}
+
+static void
+draw(struct run *r)
+{
+	if (r->screen == NULL ||
+	    screen_draw(r->screen, r->edge, r->snapshot, r->draining))
+		return;
+	/* The window was closed; nobody can press Ctrl-C any more. */
+	screen_close(r->screen);
+	r->screen = NULL;
+	if (!r->draining)
+		drain_or_stop(r, "terminal gone");
+}
+
+static int
+next_timeout(const struct run *r)
+{
+	if (r->screen != NULL)
+		return SCREEN_INTERVAL_MS;
+	if (r->watchdog_ms > 0)
+		return r->watchdog_ms > 60000 ? 60000 : (int)r->watchdog_ms;
+	return -1;
+}
+
+static void
+serve(struct run *r)
+{
+	struct pollfd fds[2] = {
+		{ .fd = r->signal_fd, .events = POLLIN },
+		{ .fd = -1, .events = POLLIN },
+	};
+
+	while (!r->stop) {
+		draw(r);
+		if (r->draining)
+			fds[1].fd = edge_drained_fd(r->edge);
+		if (poll(fds, 2, next_timeout(r)) < 0 && errno != EINTR)
+			ASSERT(errno == ENOMEM);
+		if (r->watchdog_ms > 0)
+			notify_send("WATCHDOG=1");
+		take_signals(r);
+		if (r->draining && fds[1].fd >= 0 && fds[1].revents != 0)
+			r->stop = true;
+	}
+}
+
+static void
+announce(struct run *r)
+{
+	log_listeners(r);
+	LOG_INFO("ready", LOG_TEXT("version", PACKAGE_VERSION),
+	    LOG_INT("endpoints", r->snapshot->endpoint_count),
+	    LOG_INT("pid", getpid()));
+	int err = notify_send("READY=1\nSTATUS=serving");
+
+	if (err != 0)
+		LOG_WARN("cannot tell the service manager", LOG_ERRNO(-err));
+	r->watchdog_ms = notify_watchdog_ms();
+}
+
+/* Everything that is done once the edge has its listeners. */
+static int
+run_started(struct run *r)
+{
+	char storage[ERROR_SIZE];
+	struct text error;
+
+	text_init(&error, storage, sizeof(storage));
+	if (r->snapshot->user != NULL &&
+	    privileges_become(r->snapshot->user, &error) != 0) {
+		say_error("%s", error.data);
+		return EXIT_FAILED;
+	}
+	announce(r);
+	if (r->source->screen)
+		r->screen = screen_open();
+	serve(r);
+	screen_close(r->screen);
+	r->screen = NULL;
+	return EXIT_DONE;
+}
+
+static int
+start_edge(struct run *r)
+{
+	char storage[ERROR_SIZE];
+	struct journal_sink *sinks;
+	struct text error;
+
+	text_init(&error, storage, sizeof(storage));
+	if (sinks_open(r->snapshot, &sinks, &error) == 0) {
+		r->edge = edge_new(r->snapshot, sinks, &error);
+		if (r->edge != NULL)
+			return EXIT_DONE;
+		advice_listen(r->snapshot, r->source->from_flags, &error);
+	}
+	say_error("%s", error.data);
+	return EXIT_FAILED;
+}
+
+static void
+raise_descriptors(void)
+{
+	uint64_t limit;
+	int err = privileges_raise_descriptors(&limit);
+
+	if (err != 0)
+		LOG_WARN("cannot raise the limit of descriptors",
+		    LOG_INT("limit", limit), LOG_ERRNO(-err));
+}
+
+static int
+run_logged(struct run *r)
+{
+	privileges_hide_memory();
+	privileges_refuse_new();
+	raise_descriptors();
+	r->signal_fd = open_signals();
+	if (r->signal_fd < 0) {
+		say_error("signalfd: %s", strerror(-r->signal_fd));
+		return EXIT_FAILED;
+	}
+	int code = start_edge(r);
+
+	if (code == EXIT_DONE) {
+		code = run_started(r);
+		edge_free(r->edge);
+		LOG_INFO("stopped", LOG_INT("pid", getpid()));
+	}
+	close(r->signal_fd);
+	return code;
+}
+
+static int
+run_loaded(struct run *r)
+{
+	struct log_settings settings = {
+		.target = r->snapshot->log_target,
+		.format = r->snapshot->log_format,
+		.level = r->snapshot->log_level,
+	};
+	int err = log_open(&settings);
+
+	if (err != 0) {
+		say_error("cannot write the log to %s: %s", settings.target,
+		    strerror(-err));
+		return EXIT_FAILED;
+	}
+	int code = run_logged(r);
+
+	log_close();
+	return code;
+}
+
+int
+run_edge(const struct run_source *source)
+{
+	struct run r = { .source = source, .signal_fd = -1 };
+	struct problems *p = problems_new();
+
+	if (p == NULL) {
+		say_error("out of memory");
+		return EXIT_FAILED;
+	}
+	r.snapshot = source->load(source->context, p);
+	if (r.snapshot == NULL)
+		print_problems(p, source->problem_prefix);
+	problems_free(p);
+	if (r.snapshot == NULL)
+		return source->problem_code;
+	int code = run_loaded(&r);
+
+	snapshot_put(r.snapshot);
+	return code;
+}

@@ -1,0 +1,230 @@
+#include "cmd/usage.h"
+
+#define LATER "not in this version: TLS always ends at the upstream"
+#define LATER_AGENT "not in this version: endpoints run in this process only"
+
+static const struct flag tls_flags[] = {
+	{ .name = "domain",
+	    .value = "NAME",
+	    .options = FLAG_COMMAS,
+	    .help =
+		"serve this name, exact or *.name; may be repeated; without "
+		"it any name is served" },
+	{ .name = "url",
+	    .value = "tls://NAME",
+	    .options = FLAG_COMMAS,
+	    .help = "the same, written as a URL" },
+	{ .name = "listen",
+	    .value = "ADDR",
+	    .path = "edge.listen.+.address",
+	    .options = FLAG_COMMAS,
+	    .help = "listen here; may be repeated; default :443, port 0 lets "
+		    "the system choose" },
+	{ .name = "balance",
+	    .value = "HOW",
+	    .path = "endpoints.*.balance",
+	    .help = "with several ADDR: round_robin, least_connections, "
+		    "random_two or hash; default round_robin" },
+	{ .name = "terminate-at",
+	    .value = "upstream",
+	    .help = "where TLS ends; this version knows upstream only" },
+	{ .name = "cidr-allow",
+	    .value = "LIST",
+	    .path = "endpoints.*.ip_restriction.allow.+",
+	    .options = FLAG_COMMAS,
+	    .help = "networks whose clients may connect; all others are "
+		    "refused" },
+	{ .name = "cidr-deny",
+	    .value = "LIST",
+	    .path = "endpoints.*.ip_restriction.deny.+",
+	    .options = FLAG_COMMAS,
+	    .help = "networks that are refused although --cidr-allow has "
+		    "them" },
+	{ .name = "policy-file",
+	    .value = "FILE",
+	    .path = "edge.policy.file",
+	    .help = "Lua script that decides on each connection; see "
+		    "lunette-policy(7)" },
+	{ .name = "proxy-proto",
+	    .value = "1|2",
+	    .path = "endpoints.*.proxy_proto",
+	    .help = "send a PROXY header of this version to the upstream" },
+	{ .name = "proxy-tlvs",
+	    .value = "LIST",
+	    .path = "endpoints.*.proxy_tlvs.+",
+	    .options = FLAG_COMMAS,
+	    .help = "what a version 2 header carries besides: authority, "
+		    "alpn, unique_id, crc32c" },
+	{ .name = "events",
+	    .value = "FILE|stdout",
+	    .options = FLAG_REPEAT,
+	    .help = "write one JSON object a closed connection there" },
+	{ .name = "metadata",
+	    .value = "TEXT",
+	    .path = "endpoints.*.metadata",
+	    .help = "text that policies can read as conn.endpoint.metadata" },
+	{ .name = "log",
+	    .value = "TARGET",
+	    .path = "edge.log.target",
+	    .help = "stderr (default), stdout, false or a file; off while the "
+		    "status screen shows" },
+	{ .name = "log-format",
+	    .value = "FORMAT",
+	    .path = "edge.log.format",
+	    .help = "term, logfmt or json; default term on a terminal, else "
+		    "logfmt" },
+	{ .name = "log-level",
+	    .value = "LEVEL",
+	    .path = "edge.log.level",
+	    .help = "debug, info, warn or error; default info" },
+	{ .name = "crt", .value = "FILE", .refused = LATER },
+	{ .name = "key", .value = "FILE", .refused = LATER },
+	{ .name = "mutual-tls-cas", .value = "FILE", .refused = LATER },
+	{ .name = "min-version", .value = "VERSION", .refused = LATER },
+	{ .name = "max-version", .value = "VERSION", .refused = LATER },
+	{ .name = "upstream-tls-verify", .refused = LATER },
+	{ .name = "upstream-tls-verify-cas",
+	    .value = "FILE",
+	    .refused = LATER },
+	{ .name = "edge", .value = "HOST", .refused = LATER_AGENT },
+	{ .name = "authtoken", .value = "TOKEN", .refused = LATER_AGENT },
+	{ .name = "authtoken-file", .value = "FILE", .refused = LATER_AGENT },
+	{ .name = "connect-cas", .value = "CAS", .refused = LATER_AGENT },
+	{ .name = "name", .value = "NAME", .refused = LATER_AGENT },
+	{ .name = "pooling-enabled", .refused = LATER_AGENT },
+	{ .name = "config",
+	    .value = "FILE",
+	    .refused = "not for this command: use lunette edge -c FILE" },
+};
+
+static const struct flag edge_flags[] = {
+	{ .name = "config",
+	    .letter = 'c',
+	    .value = "FILE",
+	    .help = "the configuration; default " SYSTEM_CONFIG_FILE },
+};
+
+static const struct flag check_flags[] = {
+	{ .name = "config",
+	    .letter = 'c',
+	    .value = "FILE",
+	    .options = FLAG_REPEAT,
+	    .help = "the configuration; may be repeated; "
+		    "default " SYSTEM_CONFIG_FILE },
+};
+
+static const struct flag policy_flags[] = {
+	{ .name = "path",
+	    .value = "FOLDER",
+	    .options = FLAG_REPEAT,
+	    .help = "where require() looks before the installed library; may "
+		    "be repeated" },
+};
+
+static const struct usage usages[COMMAND_COUNT] = {
+	[COMMAND_TLS] = {
+		.command = "tls",
+		.arguments = "ADDR...",
+		.arguments_min = 1,
+		.arguments_max = 64,
+		.summary = "one TLS endpoint now, without a file",
+		.about = "Accepts TLS connections, looks at the name that the "
+			 "client asks for, and passes the bytes on, still "
+			 "encrypted, to ADDR: a port on localhost, host:port, "
+			 "[v6]:port, tcp://host:port, tls://host:port or "
+			 "unix:/path. With several ADDR connections are "
+			 "balanced between them.",
+		.flags = tls_flags,
+		.flag_count = ARRAY_COUNT(tls_flags),
+		.examples =
+		    "  lunette tls 8443\n"
+		    "  lunette tls 10.0.0.5:443 --domain app.example.com\n"
+		    "  lunette tls unix:/run/mqtt.sock --listen :8883 "
+		    "--proxy-proto 2\n"
+		    "  lunette tls 8443 --listen 127.0.0.1:9443 "
+		    "--policy-file allow.lua --events stdout\n",
+	},
+	[COMMAND_EDGE] = {
+		.command = "edge",
+		.arguments = "",
+		.summary = "run an edge from its configuration file",
+		.about = "Runs an edge as its file says; see lunette.yaml(5). "
+			 "SIGHUP reloads the file, SIGTERM and SIGINT let "
+			 "connections finish and stop, a second one stops at "
+			 "once, SIGUSR1 opens log and event files again.",
+		.flags = edge_flags,
+		.flag_count = ARRAY_COUNT(edge_flags),
+		.examples = "  lunette edge\n"
+			    "  lunette edge -c ./edge.yaml\n",
+	},
+	[COMMAND_CHECK] = {
+		.command = "check",
+		.arguments = "",
+		.summary = "validate configuration and policies",
+		.about = "Reads each file as the edge would, compiles its "
+			 "policies, prints every error with file, line and "
+			 "column, then what would run. Opens no socket and "
+			 "changes nothing. Exit 1 if there was any error.",
+		.flags = check_flags,
+		.flag_count = ARRAY_COUNT(check_flags),
+		.examples = "  lunette check -c edge.yaml\n"
+			    "  lunette check && systemctl reload lunette\n",
+	},
+	[COMMAND_POLICY_CHECK] = {
+		.command = "policy check",
+		.arguments = "FILE...",
+		.arguments_min = 1,
+		.arguments_max = 10000,
+		.summary = "compile policy scripts and look for mistakes",
+		.about = "Compiles each script, loads it in the sandbox and "
+			 "reports unknown globals, unknown keys in decisions "
+			 "and unknown library names with file and line. Exit "
+			 "1 if there was any.",
+		.flags = policy_flags,
+		.flag_count = ARRAY_COUNT(policy_flags),
+		.examples = "  lunette policy check allow.lua\n",
+	},
+	[COMMAND_POLICY_TEST] = {
+		.command = "policy test",
+		.arguments = "FILE...",
+		.arguments_min = 1,
+		.arguments_max = 10000,
+		.summary = "run the tests of policy scripts",
+		.about = "Runs test scripts, which make decisions on the real "
+			 "engine and assert on them; see lunette-policy(7). "
+			 "The last line counts what passed and failed. Exit 1 "
+			 "if a test failed or none ran.",
+		.flags = policy_flags,
+		.flag_count = ARRAY_COUNT(policy_flags),
+		.examples = "  lunette policy test policies/*_test.lua\n",
+	},
+	[COMMAND_VERSION] = {
+		.command = "version",
+		.arguments = "",
+		.summary = "print the versions of Lunette and its libraries",
+		.about = "Prints the version of Lunette, of the libraries in "
+			 "use and which optional parts were built in.",
+		.examples = "  lunette version\n",
+	},
+};
+
+const struct usage *
+usage_of(enum command c)
+{
+	ASSERT(c < COMMAND_COUNT);
+	return &usages[c];
+}
+
+void
+usage_write_overview(struct text *out)
+{
+	text_add(out, "Usage: lunette COMMAND [flags] [arguments]\n\n"
+		      "A TLS edge: routes TLS connections by name, without "
+		      "decrypting them,\nas a Lua policy decides.\n\n"
+		      "Commands:\n");
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		text_addf(
+		    out, "  %-14s %s\n", usages[i].command, usages[i].summary);
+	text_add(out, "\nlunette COMMAND --help tells more about each, with "
+		      "examples.\n");
+}
