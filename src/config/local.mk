@@ -1,7 +1,14 @@
 noinst_LIBRARIES += libconfig.a
 libconfig_a_CPPFLAGS = $(AM_CPPFLAGS) $(YAML_CFLAGS)
 libconfig_a_SOURCES = \
+	src/config/check.c \
+	src/config/edge.c \
+	src/config/endpoint.c \
+	src/config/index.c src/config/index.h \
+	src/config/manual.c \
+	src/config/problems.c src/config/problems.h \
+	src/config/reader.c \
+	src/config/schema.c src/config/schema.h \
 	src/config/snapshot.c src/config/snapshot.h \
-	src/config/tree.c src/config/tree.h
-
-libconfig_a_SOURCES += src/config/version.c src/config/version.h
+	src/config/tree.c src/config/tree.h \
+	src/config/yaml.c src/config/yaml.h

@@ -76,7 +76,8 @@ struct listen_settings {
 };
 
 struct event_settings {
-	char *file;   /* a path, or NULL: standard output */
+	char *file; /* a path, or NULL: standard output */
+	bool to_stdout;
 	char **types; /* none: all */
 	size_t type_count;
 };

@@ -4,21 +4,18 @@
  * schema and one set of messages serve both.
  *
  * tree_parse reads YAML 1.1 through libyaml with hard limits: 16 MiB of text,
- * 64 levels, 1,000,000 nodes; aliases and anchors, tags, several documents and
- * duplicate keys are refused. Every error carries line and column.
+ * 64 levels, 1,000,000 nodes, 64 KiB a scalar; aliases and anchors, tags,
+ * several documents, duplicate keys, tabs as indentation, a byte order mark and
+ * control characters are refused. Every error carries line and column.
  */
 #ifndef CONFIG_TREE_H
 #define CONFIG_TREE_H
 
 #include "base/compiler.h"
 #include "base/span.h"
+#include "config/problems.h"
 
 enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
-
-struct origin {
-	const char *source;    /* file name, or "--flag"; lives with the tree */
-	uint32_t line, column; /* from 1; 0: no position (a flag) */
-};
 
 struct node {
 	enum node_kind kind;
@@ -30,17 +27,6 @@ struct node {
 	struct node **items; /* list and map, in the order written */
 	size_t item_count;
 };
-
-/* All errors that were found, in order; nothing stops at the first. */
-struct problems;
-
-struct problems *problems_new(void);
-void problems_free(struct problems *p);
-void problems_add(struct problems *p, const struct origin *where,
-    const char *format, ...) PRINTF_LIKE(3, 4);
-size_t problems_count(const struct problems *p);
-/* "file:line:column: message", "--flag: message"; lives with `p`. */
-const char *problems_get(const struct problems *p, size_t index);
 
 struct tree;
 

@@ -1,0 +1,326 @@
+/* Reads the keys of an endpoint, and its life. */
+#include "config/schema.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+
+#define LABEL_MAX_BYTES 1024
+#define LABEL_NAME_MAX_BYTES 64
+
+struct endpoint *
+endpoint_new(void)
+{
+	struct endpoint *e = calloc(1, sizeof(*e));
+
+	if (e == NULL)
+		return NULL;
+	atomic_init(&e->refs, 1);
+	e->policy_script = -1;
+	return e;
+}
+
+struct endpoint *
+endpoint_get(struct endpoint *e)
+{
+	atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+	return e;
+}
+
+static void
+endpoint_free(struct endpoint *e)
+{
+	for (size_t i = 0; i < e->label_count; i++) {
+		free(e->label_names[i]);
+		free(e->label_values[i]);
+	}
+	free(e->label_names);
+	free(e->label_values);
+	netset_free(e->allow);
+	netset_free(e->deny);
+	free(e->upstreams);
+	free(e->metadata);
+	free(e->url);
+	free(e);
+}
+
+void
+endpoint_put(struct endpoint *e)
+{
+	if (e == NULL)
+		return;
+	/* Whoever frees must see what the others wrote before they let go. */
+	if (atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) == 1)
+		endpoint_free(e);
+}
+
+bool
+endpoint_allows(const struct endpoint *e, const struct addr *client)
+{
+	if (e->allow == NULL && e->deny == NULL)
+		return true;
+	if (client->family != ADDR_IP4 && client->family != ADDR_IP6)
+		return false;
+	if (e->deny != NULL && netset_lookup(e->deny, client, NULL))
+		return false;
+	return e->allow != NULL && netset_lookup(e->allow, client, NULL);
+}
+
+/* The same in every process and after every restart: logs refer to it. */
+static void
+make_id(struct endpoint *e)
+{
+	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
+	uint64_t hash = hash_stable(span_text(e->url));
+	char *out = e->id;
+
+	memcpy(out, "ep_", 3);
+	out += 3;
+	for (int shift = 60; shift >= 0; shift -= 5)
+		*out++ = digits[(hash >> shift) & 31];
+	*out = '\0';
+}
+
+static bool
+is_any_name(const char *text)
+{
+	return !strcmp(text, "tls://") || !strcmp(text, "tls://*");
+}
+
+/* "tls://" means any name: a file says that with edge.default_endpoint, where
+ * it is plain to see. */
+static bool
+parse_url(struct reader *r, const struct node *n, const struct key *key,
+    struct endpoint *e)
+{
+	const char *why;
+
+	if (is_any_name(n->text)) {
+		if (n->origin.line == 0)
+			return true;
+		reader_complain(r, &n->origin,
+		    "'%s': '%s' names nothing; give the endpoint a name and "
+		    "set 'edge.default_endpoint' to it",
+		    key->name, n->text);
+		return false;
+	}
+	if (host_parse_url(span_text(n->text), &e->domain, &why) == 0)
+		return true;
+	reader_complain(r, &n->origin,
+	    "'%s': '%s' is not 'tls://' and a name: %s", key->name, n->text,
+	    why);
+	return false;
+}
+
+void
+read_url(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+
+	if (reader_text(r, n, key) == NULL || !parse_url(r, n, key, e))
+		return;
+	if (asprintf(&e->url, "tls://%s", e->domain.text) < 0) {
+		e->url = NULL;
+		reader_no_memory(r);
+		return;
+	}
+	make_id(e);
+}
+
+void
+read_upstream_address(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct upstream_settings *upstream = target;
+	const char *text = reader_text(r, n, key), *why;
+
+	if (text != NULL && upstream_address_parse(
+				span_text(text), &upstream->address, &why) < 0)
+		reader_complain(r, &n->origin, "'%s': '%s' is no address: %s",
+		    key->name, text, why);
+}
+
+static void
+read_upstream(struct reader *r, const struct node *n, const struct key *key,
+    struct upstream_settings *upstream)
+{
+	section_defaults(r, &schema_upstream, upstream);
+	if (n->kind == NODE_SCALAR)
+		read_upstream_address(r, n, key, upstream);
+	else
+		section_read(r, n, key->name, &schema_upstream, upstream);
+}
+
+static void
+check_same_upstream(struct reader *r, const struct node *n,
+    const struct endpoint *e, size_t index)
+{
+	const char *text = e->upstreams[index].address.text;
+
+	for (size_t i = 0; i < index && text[0] != '\0'; i++)
+		if (!strcmp(e->upstreams[i].address.text, text))
+			reader_complain(r, &n->origin,
+			    "upstream '%s' is listed twice; give it a weight",
+			    text);
+}
+
+void
+read_upstreams(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+	size_t count = n->kind == NODE_LIST ? n->item_count : 1;
+
+	if (n->kind == NODE_LIST && !reader_list(r, n, key))
+		return;
+	e->upstreams = reader_array(r, count, sizeof(*e->upstreams));
+	if (e->upstreams == NULL)
+		return;
+	e->upstream_count = count;
+	if (n->kind != NODE_LIST) {
+		read_upstream(r, n, key, &e->upstreams[0]);
+		return;
+	}
+	for (size_t i = 0; i < count; i++) {
+		read_upstream(r, n->items[i], key, &e->upstreams[i]);
+		check_same_upstream(r, n->items[i], e, i);
+	}
+}
+
+void
+read_restriction(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	section_read(r, n, key->name, key->section, target);
+	if (n->kind != NODE_MAP || node_get(n, "allow") != NULL)
+		return;
+	if (node_get(n, "deny") != NULL)
+		reader_complain(r, &n->origin,
+		    "'deny' without 'allow' lets nobody in; to let everybody "
+		    "else in add 'allow: [\"0.0.0.0/0\", \"::/0\"]'");
+	else
+		reader_complain(r, &n->origin, "'allow' is missing");
+}
+
+void
+read_proxy_tlvs(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+
+	if (!reader_list(r, n, key))
+		return;
+	for (size_t i = 0; i < n->item_count; i++) {
+		int word = reader_word(r, n->items[i], key);
+
+		if (word >= 0)
+			e->proxy_tlvs |= 1u << word;
+	}
+}
+
+void
+read_endpoint_policy(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+
+	e->policy_script = reader_script(r, n, key);
+}
+
+void
+read_metadata(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+
+	/* An empty text is what there is without the key. */
+	if (n->kind == NODE_SCALAR && n->quoted && n->text[0] == '\0')
+		return;
+	if (n->kind == NODE_SCALAR && n->origin.line == 0 && n->text[0] == '\0')
+		return;
+	read_text(r, n, key, e);
+}
+
+static void
+add_label(struct reader *r, const struct node *n, const struct key *key,
+    struct endpoint *e)
+{
+	char *name, *value;
+
+	if (n->kind != NODE_SCALAR) {
+		reader_complain(r, &n->origin,
+		    "'%s': the value of '%s' must be a text", key->name,
+		    n->key);
+		return;
+	}
+	if (strlen(n->key) > LABEL_NAME_MAX_BYTES ||
+	    strlen(n->text) > LABEL_MAX_BYTES) {
+		reader_complain(r, &n->key_origin,
+		    "'%s': a name has at most %d bytes, a value %d", key->name,
+		    LABEL_NAME_MAX_BYTES, LABEL_MAX_BYTES);
+		return;
+	}
+	name = reader_copy(r, n->key);
+	value = reader_copy(r, n->text);
+	e->label_names[e->label_count] = name;
+	e->label_values[e->label_count++] = value;
+}
+
+void
+read_labels(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+
+	if (n->kind != NODE_MAP || n->item_count > key->max) {
+		reader_complain(r, &n->origin,
+		    "'%s': expected names and values, at most %" PRIu64,
+		    key->name, key->max);
+		return;
+	}
+	e->label_names = reader_array(r, n->item_count, sizeof(char *));
+	e->label_values = reader_array(r, n->item_count, sizeof(char *));
+	if (e->label_names == NULL || e->label_values == NULL)
+		return;
+	for (size_t i = 0; i < n->item_count; i++)
+		add_label(r, n->items[i], key, e);
+}
+
+static void
+read_endpoint(struct reader *r, const struct node *n, const struct key *key)
+{
+	struct snapshot *s = r->s;
+	struct endpoint *e = endpoint_new();
+
+	if (e == NULL) {
+		reader_no_memory(r);
+		return;
+	}
+	e->index = s->endpoint_count;
+	r->endpoint_nodes[e->index] = n;
+	s->endpoints[s->endpoint_count++] = e;
+	section_defaults(r, &schema_endpoint, e);
+	section_read(r, n, key->name, &schema_endpoint, e);
+	if (e->metadata == NULL)
+		e->metadata = reader_copy(r, "");
+}
+
+void
+read_endpoints(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct snapshot *s = target;
+
+	if (!reader_list(r, n, key))
+		return;
+	s->endpoints = reader_array(r, n->item_count, sizeof(*s->endpoints));
+	r->endpoint_nodes =
+	    reader_array(r, n->item_count, sizeof(*r->endpoint_nodes));
+	if (s->endpoints == NULL || r->endpoint_nodes == NULL)
+		return;
+	for (size_t i = 0; i < n->item_count; i++)
+		read_endpoint(r, n->items[i], key);
+}

@@ -1,0 +1,119 @@
+/* The manual's tables of keys, written from the schema. */
+#include "config/schema.h"
+
+#define PATH_SIZE 128
+
+/* The backslash and the leading dot and quote are roff's own; words with a
+ * hyphen or a minus print as they would be typed. */
+static void
+add_roff(struct text *out, const char *text)
+{
+	for (; *text != '\0'; text++) {
+		if (*text == '\\')
+			text_add(out, "\\e");
+		else if (*text == '-')
+			text_add(out, "\\-");
+		else if (*text == '"')
+			text_add(out, "\\(dq");
+		else
+			text_add_char(out, *text);
+	}
+}
+
+static void
+add_words(struct text *out, const struct key *key)
+{
+	bool first = true;
+
+	for (size_t i = 0; key->words[i] != NULL; i++) {
+		if (key->later & (1u << i))
+			continue;
+		if (!first)
+			text_add(out, ", ");
+		add_roff(out, key->words[i]);
+		first = false;
+	}
+}
+
+static void
+add_type(struct text *out, const struct key *key)
+{
+	if (key->words == NULL) {
+		add_roff(out, key->type);
+		return;
+	}
+	if (key->read != read_word)
+		text_add(out, "list of ");
+	add_words(out, key);
+}
+
+static const char *
+default_shown(const struct key *key)
+{
+	if (key->shown != NULL)
+		return key->shown;
+	if (key->fallback != NULL)
+		return key->fallback;
+	return key->required ? "required" : "none";
+}
+
+static void
+add_row(struct text *out, const char *path, const struct key *key)
+{
+	add_roff(out, path);
+	text_add(out, "\tT{\n");
+	add_type(out, key);
+	text_add(out, "\nT}\tT{\n");
+	add_roff(out, default_shown(key));
+	text_addf(out, "\nT}\tedge\t%s\n",
+	    key->change == ON_RELOAD ? "reload" : "restart");
+}
+
+static void
+add_entry(struct text *out, const char *path, const struct key *key)
+{
+	text_add(out, ".TP\n.B ");
+	add_roff(out, path);
+	text_add(out, "\n");
+	add_roff(out, key->help);
+	text_add(out, "\n");
+}
+
+typedef void write_function(
+    struct text *out, const char *path, const struct key *key);
+
+/* Keys of the maps below follow their own line, as in the file. */
+static void
+write_section(struct text *out, const char *prefix,
+    const struct section *section, write_function *write)
+{
+	for (size_t i = 0; i < section->count; i++) {
+		const struct key *key = &section->keys[i];
+		char storage[PATH_SIZE];
+		struct text path;
+
+		if (key->read == NULL)
+			continue;
+		text_init(&path, storage, sizeof(storage));
+		text_addf(&path, "%s%s", prefix, key->name);
+		write(out, storage, key);
+		if (key->section == NULL)
+			continue;
+		text_add(&path, key->list ? "[]." : ".");
+		ASSERT(!path.truncated);
+		write_section(out, storage, key->section, write);
+	}
+}
+
+void
+schema_write_manual(struct text *out)
+{
+	text_add(out, ".SS Meaning\n");
+	write_section(out, "", &schema_root, add_entry);
+	text_add(out, ".SS Type, default, file, change\n");
+	text_add(out, ".TS\nl lx l l l.\n");
+	text_add(out, "\\fBkey\\fP\t\\fBtype\\fP\t\\fBdefault\\fP\t"
+		      "\\fBfile\\fP\t\\fBchange\\fP\n");
+	write_section(out, "", &schema_root, add_row);
+	text_add(out, ".TE\n");
+}

@@ -1,0 +1,595 @@
+#include "config/schema.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/nearest.h"
+#include "base/units.h"
+
+#define MAX_SECTION_KEYS 40
+#define AMOUNT_SIZE 32
+
+void
+reader_complain(
+    struct reader *r, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	problems_vadd(r->problems, where, format, args);
+	va_end(args);
+	r->failed = true;
+}
+
+void
+reader_no_memory(struct reader *r)
+{
+	problems_add_no_memory(r->problems);
+	r->failed = true;
+}
+
+static void *
+member(const struct key *key, void *target)
+{
+	return (char *)target + key->offset;
+}
+
+static const struct key *
+find_key(const struct section *section, const char *name)
+{
+	for (size_t i = 0; i < section->count; i++)
+		if (!strcmp(section->keys[i].name, name))
+			return &section->keys[i];
+	return NULL;
+}
+
+static void
+complain_of_unknown(
+    struct reader *r, const struct node *n, const struct section *section)
+{
+	const char *names[MAX_SECTION_KEYS], *near;
+	size_t count = 0;
+	char all[512];
+	struct text known;
+
+	text_init(&known, all, sizeof(all));
+	for (size_t i = 0; i < section->count; i++) {
+		if (section->keys[i].read == NULL)
+			continue;
+		text_addf(&known, "%s%s", count > 0 ? ", " : "",
+		    section->keys[i].name);
+		ASSERT(count < MAX_SECTION_KEYS);
+		names[count++] = section->keys[i].name;
+	}
+	near = nearest_word(span_text(n->key), names, count);
+	if (near != NULL)
+		reader_complain(r, &n->key_origin,
+		    "unknown key '%s'; did you mean '%s'?", n->key, near);
+	else
+		reader_complain(r, &n->key_origin,
+		    "unknown key '%s'; known here: %s", n->key, all);
+}
+
+static const char *
+kind_shown(const struct node *n)
+{
+	if (n->kind == NODE_LIST)
+		return "a list";
+	return n->kind == NODE_MAP ? "keys and values" : "a text";
+}
+
+static void
+complain_of_kind(struct reader *r, const struct node *n, const char *name,
+    const char *expected)
+{
+	reader_complain(r, &n->origin, "'%s': expected %s, found %s", name,
+	    expected, kind_shown(n));
+}
+
+void
+section_read(struct reader *r, const struct node *n, const char *name,
+    const struct section *section, void *target)
+{
+	if (n->kind != NODE_MAP) {
+		complain_of_kind(r, n, name, "keys and values");
+		return;
+	}
+	for (size_t i = 0; i < n->item_count; i++) {
+		const struct node *item = n->items[i];
+		const struct key *key = find_key(section, item->key);
+
+		if (key == NULL)
+			complain_of_unknown(r, item, section);
+		else if (key->read == NULL)
+			reader_complain(r, &item->key_origin,
+			    "'%s' is not in this version of Lunette",
+			    item->key);
+		else
+			key->read(r, item, key, target);
+	}
+	for (size_t i = 0; i < section->count; i++)
+		if (section->keys[i].required &&
+		    node_get(n, section->keys[i].name) == NULL)
+			reader_complain(r, &n->origin, "'%s' is missing",
+			    section->keys[i].name);
+}
+
+/* A default is read as if it had been written, so the manual, which shows the
+ * same text, cannot differ from it. */
+static void
+read_fallback(struct reader *r, const struct key *key, void *target)
+{
+	char text[AMOUNT_SIZE];
+	struct node n = {
+		.kind = NODE_SCALAR, .origin = { "default", 0, 0 }, .text = text
+	};
+
+	ASSERT(strlen(key->fallback) < sizeof(text));
+	strcpy(text, key->fallback);
+	key->read(r, &n, key, target);
+}
+
+void
+section_defaults(struct reader *r, const struct section *section, void *target)
+{
+	for (size_t i = 0; i < section->count; i++) {
+		const struct key *key = &section->keys[i];
+
+		if (key->section != NULL && !key->list)
+			section_defaults(r, key->section, member(key, target));
+		else if (key->fallback != NULL)
+			read_fallback(r, key, target);
+	}
+}
+
+void
+read_section(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	section_read(r, n, key->name, key->section, member(key, target));
+}
+
+/* What YAML calls null: a key with nothing behind it is a slip. */
+static bool
+is_nothing(const struct node *n)
+{
+	return !n->quoted && (n->text[0] == '\0' || !strcmp(n->text, "~") ||
+				 !strcmp(n->text, "null"));
+}
+
+const char *
+reader_text(struct reader *r, const struct node *n, const struct key *key)
+{
+	if (n->kind != NODE_SCALAR) {
+		complain_of_kind(r, n, key->name, key->type);
+		return NULL;
+	}
+	if (is_nothing(n) || n->text[0] == '\0') {
+		reader_complain(r, &n->origin, "'%s' has no value", key->name);
+		return NULL;
+	}
+	return n->text;
+}
+
+char *
+reader_copy(struct reader *r, const char *text)
+{
+	char *copy = strdup(text);
+
+	if (copy == NULL)
+		reader_no_memory(r);
+	return copy;
+}
+
+void *
+reader_array(struct reader *r, size_t count, size_t size)
+{
+	/* One more, so that an empty array is not NULL. */
+	void *array = calloc(count + 1, size);
+
+	if (array == NULL)
+		reader_no_memory(r);
+	return array;
+}
+
+bool
+reader_list(struct reader *r, const struct node *n, const struct key *key)
+{
+	if (n->kind != NODE_LIST) {
+		complain_of_kind(r, n, key->name, key->type);
+		return false;
+	}
+	if (n->item_count < key->min) {
+		reader_complain(
+		    r, &n->origin, "'%s' must not be empty", key->name);
+		return false;
+	}
+	if (key->max != 0 && n->item_count > key->max) {
+		reader_complain(r, &n->items[key->max]->origin,
+		    "'%s' has more than %" PRIu64 " entries", key->name,
+		    key->max);
+		return false;
+	}
+	return true;
+}
+
+void
+reader_texts(struct reader *r, const struct node *n, const struct key *key,
+    char ***out, size_t *count)
+{
+	if (!reader_list(r, n, key))
+		return;
+	*out = reader_array(r, n->item_count, sizeof(**out));
+	for (size_t i = 0; *out != NULL && i < n->item_count; i++) {
+		const char *text = reader_text(r, n->items[i], key);
+
+		if (text != NULL)
+			(*out)[(*count)++] = reader_copy(r, text);
+	}
+}
+
+static void
+set_text(const struct key *key, void *target, char *text)
+{
+	char **at = member(key, target);
+
+	free(*at);
+	*at = text;
+}
+
+void
+read_text(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	const char *text = reader_text(r, n, key);
+
+	if (text == NULL)
+		return;
+	if (key->max != 0 && strlen(text) > key->max) {
+		reader_complain(r, &n->origin,
+		    "'%s' is longer than %" PRIu64 " bytes", key->name,
+		    key->max);
+		return;
+	}
+	set_text(key, target, reader_copy(r, text));
+}
+
+char *
+reader_path(struct reader *r, const struct node *n, const struct key *key)
+{
+	const char *text = reader_text(r, n, key);
+	char *path;
+
+	if (text == NULL)
+		return NULL;
+	/* A flag's path is the shell's: relative to where we run. */
+	if (text[0] == '/' || n->origin.line == 0 || r->folder == NULL ||
+	    r->folder[0] == '\0' || !strcmp(r->folder, "."))
+		return reader_copy(r, text);
+	if (asprintf(&path, "%s/%s", r->folder, text) < 0) {
+		reader_no_memory(r);
+		return NULL;
+	}
+	return path;
+}
+
+static bool
+check_readable(struct reader *r, const struct node *n, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || access(path, R_OK) < 0) {
+		reader_complain(r, &n->origin, "cannot read: %s: %s", path,
+		    strerror(errno));
+		return false;
+	}
+	if (S_ISDIR(st.st_mode)) {
+		reader_complain(
+		    r, &n->origin, "cannot read: %s: it is a folder", path);
+		return false;
+	}
+	return true;
+}
+
+void
+read_path(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	set_text(key, target, reader_path(r, n, key));
+}
+
+void
+read_readable_file(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	char *path = reader_path(r, n, key);
+
+	if (path != NULL)
+		check_readable(r, n, path);
+	set_text(key, target, path);
+}
+
+/* Gives the path a place among the scripts and takes it; -1 without memory. */
+static int
+add_script(struct reader *r, char *path)
+{
+	struct snapshot *s = r->s;
+	size_t at = s->script_count;
+	char **scripts = s->scripts;
+	int err;
+
+	if ((at & (at - 1)) == 0) {
+		scripts =
+		    realloc(scripts, (at ? 2 * at : 1) * sizeof(*scripts));
+		if (scripts == NULL)
+			goto fail;
+		s->scripts = scripts;
+	}
+	err = index_add(&r->scripts, span_text(path), at, &at);
+	if (err == -ENOMEM)
+		goto fail;
+	if (err == -EEXIST)
+		free(path);
+	else
+		scripts[s->script_count++] = path;
+	return (int)at;
+fail:
+	free(path);
+	reader_no_memory(r);
+	return -1;
+}
+
+int
+reader_script(struct reader *r, const struct node *n, const struct key *key)
+{
+	char *path = reader_path(r, n, key);
+
+	if (path == NULL)
+		return -1;
+	if (!check_readable(r, n, path)) {
+		free(path);
+		return -1;
+	}
+	return add_script(r, path);
+}
+
+static void
+store(const struct key *key, void *target, uint64_t value)
+{
+	void *at = member(key, target);
+
+	switch (key->size) {
+	case sizeof(uint8_t):
+		*(uint8_t *)at = (uint8_t)value;
+		break;
+	case sizeof(unsigned):
+		*(unsigned *)at = (unsigned)value;
+		break;
+	default:
+		ASSERT(key->size == sizeof(uint64_t));
+		*(uint64_t *)at = value;
+	}
+}
+
+struct unit {
+	uint64_t factor;
+	const char *name;
+};
+
+static const struct unit time_units[] = {
+	{ 86400000, "d" },
+	{ 3600000, "h" },
+	{ 60000, "m" },
+	{ 1000, "s" },
+	{ 1, "ms" },
+};
+static const struct unit size_units[] = {
+	{ UINT64_C(1) << 40, "TiB" },
+	{ 1 << 30, "GiB" },
+	{ 1 << 20, "MiB" },
+	{ 1 << 10, "KiB" },
+	{ 1, "" },
+};
+
+/* In the largest unit that shows it whole. */
+static const char *
+amount(char out[AMOUNT_SIZE], uint64_t value, const struct unit *units)
+{
+	while (value % units->factor != 0 || value < units->factor) {
+		if (units->factor == 1)
+			break;
+		units++;
+	}
+	snprintf(out, AMOUNT_SIZE, "%" PRIu64 "%s", value / units->factor,
+	    units->name);
+	return out;
+}
+
+static void
+store_amount(struct reader *r, const struct node *n, const struct key *key,
+    void *target, uint64_t value)
+{
+	const struct unit *units =
+	    key->read == read_size ? size_units : time_units;
+	char min[AMOUNT_SIZE], max[AMOUNT_SIZE];
+
+	if (value >= key->min && value <= key->max)
+		store(key, target, value);
+	else
+		reader_complain(r, &n->origin, "'%s' must be from %s to %s",
+		    key->name, amount(min, key->min, units),
+		    amount(max, key->max, units));
+}
+
+void
+read_duration(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	const char *text = reader_text(r, n, key), *why;
+	uint64_t value;
+
+	if (text == NULL)
+		return;
+	if (duration_parse(span_text(text), &value, &why) < 0)
+		reader_complain(r, &n->origin, "'%s': '%s' is no duration: %s",
+		    key->name, text, why);
+	else
+		store_amount(r, n, key, target, value);
+}
+
+void
+read_size(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	const char *text = reader_text(r, n, key), *why;
+	uint64_t value;
+
+	if (text == NULL)
+		return;
+	if (size_parse(span_text(text), &value, &why) < 0)
+		reader_complain(r, &n->origin, "'%s': '%s' is no size: %s",
+		    key->name, text, why);
+	else
+		store_amount(r, n, key, target, value);
+}
+
+bool
+reader_number(struct reader *r, const struct node *n, const struct key *key,
+    uint64_t *out)
+{
+	const char *text = reader_text(r, n, key);
+
+	if (text == NULL)
+		return false;
+	if (!n->quoted &&
+	    number_parse(span_text(text), key->min, key->max, out) == 0)
+		return true;
+	reader_complain(r, &n->origin,
+	    "'%s' must be a whole number from %" PRIu64 " to %" PRIu64,
+	    key->name, key->min, key->max);
+	return false;
+}
+
+void
+read_number(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	uint64_t value;
+
+	if (reader_number(r, n, key, &value))
+		store(key, target, value);
+}
+
+/* YAML 1.1's words, so that nobody is surprised. */
+void
+read_boolean(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	static const char *const words[] = { "true", "yes", "on", "false", "no",
+		"off" };
+	const char *text = reader_text(r, n, key);
+
+	if (text == NULL)
+		return;
+	for (size_t i = 0; !n->quoted && i < ARRAY_COUNT(words); i++) {
+		if (!strcmp(text, words[i])) {
+			store(key, target, i < 3);
+			return;
+		}
+	}
+	reader_complain(r, &n->origin, "'%s' must be true or false", key->name);
+}
+
+static void
+complain_of_word(struct reader *r, const struct node *n, const struct key *key)
+{
+	char all[256];
+	const char *names[32], *near;
+	struct text known;
+	size_t count = 0;
+
+	text_init(&known, all, sizeof(all));
+	for (size_t i = 0; key->words[i] != NULL; i++) {
+		if (key->later & (1u << i))
+			continue;
+		text_addf(&known, "%s%s", count > 0 ? ", " : "", key->words[i]);
+		names[count++] = key->words[i];
+	}
+	near = nearest_word(span_text(n->text), names, count);
+	if (near != NULL && count > 1)
+		reader_complain(r, &n->origin,
+		    "'%s': unknown word '%s'; did you mean '%s'?", key->name,
+		    n->text, near);
+	else
+		reader_complain(r, &n->origin,
+		    "'%s': unknown word '%s'; known: %s", key->name, n->text,
+		    all);
+}
+
+int
+reader_word(struct reader *r, const struct node *n, const struct key *key)
+{
+	const char *text = reader_text(r, n, key);
+
+	if (text == NULL)
+		return -1;
+	for (int i = 0; key->words[i] != NULL; i++) {
+		if (strcmp(text, key->words[i]))
+			continue;
+		if (!(key->later & (1u << i)))
+			return i;
+		reader_complain(r, &n->origin,
+		    "'%s: %s' is not in this version of Lunette", key->name,
+		    text);
+		return -1;
+	}
+	complain_of_word(r, n, key);
+	return -1;
+}
+
+void
+read_word(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	int word = reader_word(r, n, key);
+
+	if (word >= 0)
+		store(key, target, (uint64_t)word);
+}
+
+static void
+add_network(struct reader *r, const struct node *n, const struct key *key,
+    struct netset *set)
+{
+	const char *text = reader_text(r, n, key), *why;
+	struct network net;
+
+	if (text == NULL)
+		return;
+	if (network_parse(span_text(text), &net, &why) < 0)
+		reader_complain(r, &n->origin, "'%s': '%s' is no network: %s",
+		    key->name, text, why);
+	else if (netset_add(set, &net, 0) < 0)
+		reader_no_memory(r);
+}
+
+void
+read_networks(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct netset **set = member(key, target);
+
+	if (!reader_list(r, n, key))
+		return;
+	*set = netset_new();
+	if (*set == NULL) {
+		reader_no_memory(r);
+		return;
+	}
+	for (size_t i = 0; i < n->item_count; i++)
+		add_network(r, n->items[i], key, *set);
+}

@@ -1,0 +1,120 @@
+/*
+ * The schema: every key that a configuration may hold, one entry a key, in
+ * tables. Reading, errors, defaults and the manual's tables derive from them.
+ *
+ * A section is the keys of one map. A key says how its value is read (`read`),
+ * where it is stored (`offset`, in the struct that its section fills), its
+ * range, and what the manual says. A key without `read` belongs to a later
+ * version: it is refused by name.
+ *
+ * A reader is one pass of one tree into one snapshot. It goes on after an
+ * error, so that all of them are reported; a snapshot that any reader function
+ * has complained about is thrown away. Main thread.
+ */
+#ifndef CONFIG_SCHEMA_H
+#define CONFIG_SCHEMA_H
+
+#include "config/index.h"
+#include "config/snapshot.h"
+
+struct reader {
+	struct snapshot *s;
+	const char *folder; /* relative paths start here */
+	struct problems *problems;
+	bool failed;
+	struct index scripts; /* path to its place in the snapshot */
+	const struct node *default_endpoint; /* checked when all are known */
+	const struct node **endpoint_nodes;  /* by the endpoint's index */
+};
+
+struct key;
+typedef void read_function(struct reader *r, const struct node *n,
+    const struct key *key, void *target);
+
+enum change { ON_RELOAD, ON_RESTART };
+
+struct section {
+	const struct key *keys;
+	size_t count;
+};
+
+struct key {
+	const char *name;
+	read_function *read;  /* NULL: not in this version */
+	const char *type;     /* for the manual and for messages */
+	size_t offset, size;  /* of the member; 0, 0: the reader knows */
+	const char *fallback; /* the default as it would be written, or NULL */
+	const char *shown;    /* the default in words, if not `fallback` */
+	uint64_t min, max; /* of a value in ms or bytes; of a list's length */
+	const char *const *words;      /* the choices, NULL at the end */
+	unsigned later;		       /* bits: words of a later version */
+	const struct section *section; /* of a map, or of a list's maps */
+	bool list;		       /* `section` is of its items */
+	bool required;
+	enum change change;
+	const char *help; /* one sentence */
+};
+
+extern const struct section schema_root;
+extern const struct section schema_listener;
+extern const struct section schema_endpoint;
+extern const struct section schema_upstream;
+extern const struct section schema_event;
+
+/* Notes an error; the reading goes on and its result is thrown away. */
+void reader_complain(struct reader *r, const struct origin *where,
+    const char *format, ...) PRINTF_LIKE(3, 4);
+void reader_no_memory(struct reader *r);
+
+/* Stores the defaults of all keys, those of maps below included. */
+void section_defaults(
+    struct reader *r, const struct section *section, void *target);
+
+/* Reads a map into `target` by a section's keys. */
+void section_read(struct reader *r, const struct node *n, const char *name,
+    const struct section *section, void *target);
+
+/*
+ * Each of these complains and gives NULL, false or -1 when the value is not
+ * what it should be. Texts that are returned are lent by the tree, or (char *)
+ * the caller's.
+ */
+const char *reader_text(
+    struct reader *r, const struct node *n, const struct key *key);
+bool reader_list(struct reader *r, const struct node *n, const struct key *key);
+int reader_word(struct reader *r, const struct node *n, const struct key *key);
+bool reader_number(struct reader *r, const struct node *n,
+    const struct key *key, uint64_t *out);
+char *reader_copy(struct reader *r, const char *text);
+/* Made relative to the folder of the file, or as it is from a flag. */
+char *reader_path(
+    struct reader *r, const struct node *n, const struct key *key);
+/* The index of a script in the snapshot; the file must be readable. */
+int reader_script(
+    struct reader *r, const struct node *n, const struct key *key);
+void *reader_array(struct reader *r, size_t count, size_t size);
+/* A list of texts. */
+void reader_texts(struct reader *r, const struct node *n, const struct key *key,
+    char ***out, size_t *count);
+
+/* How values are read; `read` of a key. Common ones: */
+read_function read_section, read_text, read_path, read_readable_file,
+    read_duration, read_size, read_number, read_boolean, read_word,
+    read_networks;
+/* of the edge: */
+read_function read_version, read_listeners, read_listen_address,
+    read_proxy_versions, read_workers, read_default_endpoint, read_policy_file,
+    read_folders, read_servers, read_log_target, read_events, read_event_types;
+/* of an endpoint: */
+read_function read_endpoints, read_url, read_upstreams, read_upstream_address,
+    read_restriction, read_proxy_tlvs, read_endpoint_policy, read_labels,
+    read_metadata;
+
+/* What one key alone cannot show: duplicates, missing parts, what would loop.
+ */
+void check_snapshot(struct reader *r, const struct node *root);
+void check_endpoints(struct reader *r, const struct node *root);
+
+struct endpoint *endpoint_new(void);
+
+#endif

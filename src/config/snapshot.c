@@ -1,0 +1,155 @@
+#include "config/snapshot.h"
+
+#include <stdlib.h>
+
+#include "config/schema.h"
+
+/* Not in the file: what they bound is our own business. */
+#define HANDSHAKE_MS 10000
+#define LINGER_MS 2000
+
+static struct snapshot *
+snapshot_new(void)
+{
+	struct snapshot *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	atomic_init(&s->refs, 1);
+	s->edge_script = -1;
+	s->timeouts.handshake_ms = HANDSHAKE_MS;
+	s->timeouts.linger_ms = LINGER_MS;
+	s->routes = routes_new();
+	if (s->routes == NULL) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+struct snapshot *
+snapshot_build(struct tree *t, const char *folder, struct problems *p)
+{
+	const struct node *root = tree_root(t);
+	struct reader r = { .folder = folder, .problems = p };
+
+	r.s = snapshot_new();
+	if (r.s == NULL) {
+		reader_no_memory(&r);
+		return NULL;
+	}
+	section_defaults(&r, &schema_root, r.s);
+	section_read(&r, root, "configuration", &schema_root, r.s);
+	check_snapshot(&r, root);
+	free(r.endpoint_nodes);
+	index_fini(&r.scripts);
+	if (r.failed) {
+		snapshot_put(r.s);
+		return NULL;
+	}
+	return r.s;
+}
+
+struct snapshot *
+snapshot_get(struct snapshot *s)
+{
+	atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+	return s;
+}
+
+static void
+free_texts(char **texts, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(texts[i]);
+	free(texts);
+}
+
+static void
+free_listeners(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->listen_count; i++) {
+		free(s->listens[i].address);
+		netset_free(s->listens[i].proxy_from);
+	}
+	free(s->listens);
+}
+
+static void
+free_events(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->event_count; i++) {
+		free(s->events[i].file);
+		free_texts(s->events[i].types, s->events[i].type_count);
+	}
+	free(s->events);
+}
+
+static void
+snapshot_free(struct snapshot *s)
+{
+	routes_free(s->routes);
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		endpoint_put(s->endpoints[i]);
+	free(s->endpoints);
+	free_listeners(s);
+	free_events(s);
+	free_texts(s->scripts, s->script_count);
+	free_texts(s->policy.path, s->policy.path_count);
+	free(s->user);
+	free(s->resolver_servers);
+	free(s->geo_database);
+	free(s->log_target);
+	free(s);
+}
+
+void
+snapshot_put(struct snapshot *s)
+{
+	if (s == NULL)
+		return;
+	/* Whoever frees must see what the others wrote before they let go. */
+	if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1)
+		snapshot_free(s);
+}
+
+struct endpoint *
+snapshot_route(const struct snapshot *s, struct span name)
+{
+	struct endpoint *e = NULL;
+	struct host host;
+
+	if (name.len > 0) {
+		/* What is no host name leads nowhere, not to the default. */
+		if (host_parse(name, &host, NULL) < 0)
+			return NULL;
+		e = routes_find(s->routes, host_span(&host));
+	}
+	return e != NULL ? e : s->default_endpoint;
+}
+
+struct endpoint *
+snapshot_endpoint(const struct snapshot *s, struct span url)
+{
+	struct endpoint *any = s->default_endpoint;
+	struct host domain;
+
+	if (span_is(url, "tls://"))
+		return any != NULL && any->domain.len == 0 ? any : NULL;
+	if (host_parse_url(url, &domain, NULL) < 0)
+		return NULL;
+	return routes_get(s->routes, &domain);
+}
+
+const char *
+terminate_at_name(enum terminate_at t)
+{
+	switch (t) {
+	case TERMINATE_EDGE:
+		return "edge";
+	case TERMINATE_AGENT:
+		return "agent";
+	default:
+		return "upstream";
+	}
+}
