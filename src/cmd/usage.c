@@ -141,7 +141,7 @@ static const struct usage usages[COMMAND_COUNT] = {
 		    "  lunette tls 10.0.0.5:443 --domain app.example.com\n"
 		    "  lunette tls unix:/run/mqtt.sock --listen :8883 "
 		    "--proxy-proto 2\n"
-		    "  lunette tls 8443 --listen 127.0.0.1:9443 "
+		    "  lunette tls 8443 --listen :9443 "
 		    "--policy-file allow.lua --events stdout\n",
 	},
 	[COMMAND_EDGE] = {

@@ -1,1 +1,26 @@
 # Unit tests of src/cmd.
+check_PROGRAMS += tests/unit/test_flags
+tests_unit_test_flags_SOURCES = tests/unit/test_flags.c
+tests_unit_test_flags_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_flags_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_sink
+tests_unit_test_sink_SOURCES = tests/unit/test_sink.c
+tests_unit_test_sink_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_sink_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+
+# The screen's lines, without a terminal and without an edge.
+check_PROGRAMS += tests/unit/test_screen
+tests_unit_test_screen_SOURCES = tests/unit/test_screen.c
+tests_unit_test_screen_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_screen_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_notify
+tests_unit_test_notify_SOURCES = tests/unit/test_notify.c
+tests_unit_test_notify_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_notify_LDADD = libsys.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_privileges
+tests_unit_test_privileges_SOURCES = tests/unit/test_privileges.c
+tests_unit_test_privileges_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_privileges_LDADD = libsys.a libbase.a $(UNIT_LIBS)

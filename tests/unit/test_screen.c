@@ -1,0 +1,117 @@
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "cmd/screen.h"
+
+/* The drawing itself needs an edge; the lines do not. These are never called.
+ */
+void
+edge_status(struct edge *e, struct edge_status *out)
+{
+	(void)e;
+	*out = (struct edge_status){ 0 };
+}
+
+size_t
+edge_listener_count(const struct edge *e)
+{
+	(void)e;
+	return 0;
+}
+
+void
+edge_listener_addr(const struct edge *e, size_t i, struct addr *out)
+{
+	(void)e;
+	(void)i;
+	*out = (struct addr){ 0 };
+}
+
+static char url[] = "tls://app.example.com";
+
+static void
+format(unsigned columns, unsigned rows, size_t endpoints, struct text *out)
+{
+	struct upstream_settings upstream = { .weight = 1 };
+	struct endpoint e = { .url = url,
+		.upstreams = &upstream,
+		.upstream_count = 1,
+		.domain = { .len = 15 } };
+	struct endpoint *list[64];
+	struct snapshot s = { .endpoints = list, .endpoint_count = endpoints };
+	struct edge_status status = {
+		.connections_open = 3,
+		.connections_total = 12345,
+		.connections_limit = 9000,
+		.bytes_in = 3 << 20,
+		.recent_count = 2,
+		.recent = { { .reason = "client_closed",
+				.name = "app.example.com",
+				.client = { .bytes = { 192, 0, 2, 7 },
+				    .port = 4711,
+				    .family = ADDR_IP4 } },
+		    { .reason = "hello_timeout" } },
+	};
+	struct addr listener = {
+		.bytes = { 127, 0, 0, 1 }, .port = 8443, .family = ADDR_IP4
+	};
+	struct screen_view v = { .snapshot = &s,
+		.status = &status,
+		.listeners = &listener,
+		.listener_count = 1,
+		.columns = columns,
+		.rows = rows };
+
+	snprintf(upstream.address.text, sizeof(upstream.address.text),
+	    "10.0.0.5:443");
+	for (size_t i = 0; i < endpoints; i++)
+		list[i] = &e;
+	screen_format(&v, out);
+}
+
+START_TEST(screen_tells_what_is_served_and_what_happened)
+{
+	static const char *const wanted[] = { "tls://app.example.com",
+		"10.0.0.5:443",
+		"TLS ends at  upstream; this edge cannot read the bytes",
+		"127.0.0.1:8443", "3 now, 12345 in all, at most 9000",
+		"3.0 MiB in", "client_closed", "hello_timeout",
+		"192.0.2.7:4711" };
+	char storage[8192];
+	struct text out;
+
+	text_init(&out, storage, sizeof(storage));
+	format(120, 40, 1, &out);
+	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
+		ck_assert_msg(strstr(out.data, wanted[i]) != NULL,
+		    "no \"%s\" in:\n%s", wanted[i], out.data);
+}
+END_TEST
+
+/* Any size of window, also none at all. */
+START_TEST(screen_never_leaves_its_window)
+{
+	char storage[16384];
+	struct text out;
+	unsigned columns = (unsigned)_i % 7 * 20, rows = (unsigned)_i % 31;
+
+	text_init(&out, storage, sizeof(storage));
+	format(columns, rows, 40, &out);
+	unsigned lines = 0;
+
+	for (const char *at = out.data; *at != '\0';
+	     at += strcspn(at, "\n") + 1, lines++)
+		ck_assert_uint_le(strcspn(at, "\n"), columns);
+	ck_assert_uint_le(lines, rows);
+}
+END_TEST
+
+static void
+add_tests(TCase *tcase)
+{
+	tcase_add_test(tcase, screen_tells_what_is_served_and_what_happened);
+	tcase_add_loop_test(tcase, screen_never_leaves_its_window, 0, 217);
+}
+
+UNIT_MAIN("screen", add_tests)
