@@ -204,7 +204,7 @@ read_completion(char *out, size_t size)
 	char path[4096];
 
 	ck_assert_msg(source != NULL, "set SOURCE to the source tree");
-	snprintf(path, sizeof(path), "%s/dist/lunette.bash", source);
+	snprintf(path, sizeof(path), "%s/dist/bash-completion/lunette", source);
 	FILE *f = fopen(path, "r");
 
 	ck_assert_msg(f != NULL, "%s", path);
