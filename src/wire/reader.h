@@ -52,7 +52,9 @@ read_u16(struct reader *r)
 {
 	struct span s = read_bytes(r, 2);
 
-	return s.len == 2 ? (uint16_t)(s.data[0] << 8 | s.data[1]) : 0;
+	if (s.len != 2)
+		return 0;
+	return (uint16_t)(s.data[0] << 8 | s.data[1]);
 }
 
 /* Bytes with their length in front, in one byte or two. */

@@ -1,1 +1,7 @@
 # Unit tests of src/tls.
+check_PROGRAMS += tests/unit/test_digest
+
+tests_unit_test_digest_SOURCES = tests/unit/test_digest.c
+tests_unit_test_digest_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_digest_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
+	$(UNIT_LIBS)
