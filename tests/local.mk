@@ -16,3 +16,26 @@ endif
 include tests/policy/local.mk
 include tests/e2e/local.mk
 include tests/fuzz/local.mk
+
+# The suites again under sanitizers, each in a build of its own below this one:
+# unit and end-to-end tests under ASan and UBSan, unit tests and the core of the
+# end-to-end ones under TSan. The folders stay, so that a second run is quick.
+SANITIZER_CONFIGURE = $(abs_top_srcdir)/configure --enable-werror \
+	CC='$(CC)' CFLAGS='-O1 -g' PYTHON='$(PYTHON)'
+
+asan/Makefile:
+	$(MKDIR_P) asan
+	cd asan && $(SANITIZER_CONFIGURE) --with-sanitizer=address
+
+tsan/Makefile:
+	$(MKDIR_P) tsan
+	cd tsan && $(SANITIZER_CONFIGURE) --with-sanitizer=thread
+
+.PHONY: check-asan check-tsan
+check-asan: asan/Makefile
+	cd asan && $(MAKE) $(AM_MAKEFLAGS) check
+	cd asan && $(MAKE) $(AM_MAKEFLAGS) check-e2e
+
+check-tsan: tsan/Makefile
+	cd tsan && $(MAKE) $(AM_MAKEFLAGS) check
+	cd tsan && $(MAKE) $(AM_MAKEFLAGS) check-e2e PYTEST_ARGS='-m core'
