@@ -12,3 +12,5 @@ libconfig_a_SOURCES = \
 	src/config/snapshot.c src/config/snapshot.h \
 	src/config/tree.c src/config/tree.h \
 	src/config/yaml.c src/config/yaml.h
+
+libconfig_a_SOURCES += src/config/version.c src/config/version.h
