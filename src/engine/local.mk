@@ -1,8 +1,29 @@
 noinst_LIBRARIES += libengine.a
 libengine_a_SOURCES = \
+	src/engine/acceptor.c src/engine/acceptor.h \
 	src/engine/balance.c src/engine/balance.h \
-	src/engine/edge.c src/engine/edge.h \
+	src/engine/conn.c src/engine/conn.h \
+	src/engine/counters.h \
+	src/engine/edge.c src/engine/edge.h src/engine/edge_private.h \
+	src/engine/event.c src/engine/event.h \
+	src/engine/generation.c src/engine/generation.h \
 	src/engine/health.c src/engine/health.h \
 	src/engine/journal.c src/engine/journal.h \
+	src/engine/leg.c src/engine/leg.h \
+	src/engine/listener.c src/engine/listener.h \
+	src/engine/policy_host.c src/engine/policy_host.h \
+	src/engine/pool.c src/engine/pool.h \
 	src/engine/reason.c src/engine/reason.h \
-	src/engine/upstream.c src/engine/upstream.h
+	src/engine/relay.c src/engine/relay.h \
+	src/engine/stage.h \
+	src/engine/stage_closing.c \
+	src/engine/stage_dial.c \
+	src/engine/stage_greet.c \
+	src/engine/stage_hello.c \
+	src/engine/stage_policy.c \
+	src/engine/stage_proxy_in.c \
+	src/engine/stage_relay.c \
+	src/engine/throttle.c src/engine/throttle.h \
+	src/engine/upstream.c src/engine/upstream.h \
+	src/engine/watchdog.c src/engine/watchdog.h \
+	src/engine/worker.c src/engine/worker.h

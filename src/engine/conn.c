@@ -1,0 +1,420 @@
+#include "engine/conn.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/edge_private.h"
+#include "engine/event.h"
+#include "engine/policy_host.h"
+#include "engine/relay.h"
+#include "engine/throttle.h"
+#include "sys/socket.h"
+
+static const struct {
+	const char *word;
+	enum step (*run)(struct conn *);
+} stages[] = {
+#define STAGE_ROW(id, word) [STAGE_##id] = { #word, stage_##word },
+	STAGE_TABLE(STAGE_ROW)
+#undef STAGE_ROW
+};
+
+const char *
+stage_word(enum stage s)
+{
+	return stages[s].word;
+}
+
+/* The stages in their order, until one waits. */
+void
+conn_run(struct conn *c)
+{
+	enum step step;
+
+	ASSERT(c->magic == CONN_MAGIC && !c->running);
+	if (c->stage == STAGE_COUNT)
+		return;
+	c->running = true;
+	do {
+		step = stages[c->stage].run(c);
+		if (step == STEP_NEXT)
+			c->stage++;
+		else if (step == STEP_CLOSE)
+			c->stage = STAGE_CLOSING;
+	} while (step != STEP_WAIT && step != STEP_GONE);
+	c->running = false;
+}
+
+void
+conn_wake(struct conn *c)
+{
+	if (c->stage == STAGE_COUNT)
+		return;
+	list_remove(&c->queue);
+	list_append(&c->worker->runnable, &c->queue);
+}
+
+static void
+on_client_ready(struct watch *w, uint32_t events)
+{
+	struct conn *c = CONTAINER_OF(w, struct conn, client.watch);
+
+	leg_note(&c->client, events);
+	conn_run(c);
+}
+
+struct deadline_rule {
+	enum reason reason;
+	enum closing_way way;
+};
+
+/* What it means that a stage's time is up. */
+static const struct deadline_rule deadline_rules[] = {
+	[STAGE_PROXY_IN] = { REASON_PROXY_TIMEOUT, CLOSE_LINGER },
+	[STAGE_HELLO] = { REASON_HELLO_TIMEOUT, CLOSE_LINGER },
+	[STAGE_POLICY] = { REASON_POLICY_TIMEOUT, CLOSE_LINGER },
+	[STAGE_GREET] = { REASON_UPSTREAM_TIMEOUT, CLOSE_LINGER },
+	[STAGE_RELAY] = { REASON_IDLE_TIMEOUT, CLOSE_PLAIN },
+};
+
+static void
+on_deadline(struct timeout *t)
+{
+	struct conn *c = CONTAINER_OF(t, struct conn, timeout);
+	const struct deadline_rule *rule;
+
+	/* Dialling and closing know themselves what to do next. */
+	if (c->stage == STAGE_DIAL || c->stage == STAGE_CLOSING) {
+		conn_run(c);
+		return;
+	}
+	ASSERT(c->stage < ARRAY_COUNT(deadline_rules));
+	rule = &deadline_rules[c->stage];
+	if (c->stage == STAGE_POLICY)
+		conn_refuse(
+		    c, rule->reason, ALERT_ACCESS_DENIED, "edge.policy.wall");
+	else if (c->stage == STAGE_RELAY && relay_has_pending(c))
+		/* Cut short, it must not look complete. */
+		conn_close(c, rule->reason, CLOSE_RESET, NULL);
+	else
+		conn_close(c, rule->reason, rule->way, NULL);
+}
+
+void
+conn_set_deadline(struct conn *c, uint64_t ms_from_now)
+{
+	struct worker *w = c->worker;
+
+	timeouts_set(&w->timeouts, &c->timeout, w->now_ms + ms_from_now);
+}
+
+void
+conn_note_time(struct conn *c, enum timing t)
+{
+	int64_t us = clock_us() - c->start_us;
+
+	if (c->timings_us[t] == 0)
+		c->timings_us[t] = us > 0 ? (uint32_t)us : 1;
+}
+
+static void
+fill_facts(struct conn *c, const struct arrival *a)
+{
+	struct policy_conn *f = &c->facts;
+
+	worker_make_id(c->worker, "cn_", f->id);
+	f->client = f->peer = a->peer;
+	f->server = a->local;
+	f->listener = c->listener->name;
+	f->start_wall_us = a->start_wall_us;
+}
+
+static struct conn *
+conn_make(struct worker *w, struct arrival *a)
+{
+	struct conn *c = slab_alloc(&w->conns);
+
+	if (!c)
+		return NULL;
+	c->magic = CONN_MAGIC;
+	c->worker = w;
+	leg_init(&c->client);
+	leg_init(&c->upstream);
+	timeout_init(&c->timeout, on_deadline);
+	list_init(&c->queue);
+	list_append(&w->live, &c->live);
+	c->listener = a->listener;
+	a->listener = NULL;
+	c->start_us = a->start_us;
+	fill_facts(c, a);
+	counter_add(&w->counters.connections_open, 1);
+	counter_add(&w->counters.connections_total, 1);
+	return c;
+}
+
+/* Counts the connection against its client; true if there is room. */
+static bool
+within_client_limit(struct conn *c)
+{
+	struct edge *e = c->worker->edge;
+	uint64_t limit = c->listener->snapshot->limits.connections_per_client;
+	const struct addr *client = &c->facts.client;
+	uint32_t count;
+
+	if (limit == 0 || client->family == ADDR_NONE)
+		return true;
+	c->client_key = tally_hold(
+	    e->clients, span_of(client->bytes, sizeof(client->bytes)), &count);
+	return c->client_key && count <= limit;
+}
+
+bool
+conn_admit_client(struct conn *c)
+{
+	if (within_client_limit(c))
+		return true;
+	LOG_LIMITED(LOG_LEVEL_WARN, "limits.connections_per_client reached",
+	    LOG_ADDR("client", &c->facts.client));
+	conn_close(
+	    c, REASON_LIMIT, CLOSE_LINGER, "limits.connections_per_client");
+	return false;
+}
+
+static void
+conn_start(struct conn *c, int fd)
+{
+	struct worker *w = c->worker;
+	const struct snapshot *s = c->listener->snapshot;
+
+	if (leg_open(&c->client, &w->loop, fd, on_client_ready) < 0) {
+		conn_close(c, REASON_INTERNAL, CLOSE_RESET, "epoll_ctl");
+		return;
+	}
+	/* The client speaks first, and mostly it has spoken already. */
+	c->client.readable = true;
+	c->stage = STAGE_PROXY_IN;
+	conn_set_deadline(c, c->listener->settings->proxy_accept
+				 ? s->timeouts.proxy_ms
+				 : s->timeouts.hello_ms);
+	conn_run(c);
+}
+
+void
+conn_new(struct worker *w, struct arrival *a)
+{
+	struct conn *c = conn_make(w, a);
+
+	if (!c) {
+		LOG_LIMITED(LOG_LEVEL_ERROR, "no memory for a connection",
+		    LOG_ADDR("client", &a->peer));
+		event_lost(w->edge, a, REASON_NO_MEMORY);
+		close(a->fd);
+		edge_release(w->edge);
+		return;
+	}
+	conn_start(c, a->fd);
+}
+
+void
+conn_close(struct conn *c, enum reason reason, enum closing_way way,
+    const char *detail)
+{
+	if (c->reason != REASON_NONE)
+		return;
+	c->reason = (uint8_t)reason;
+	c->way = (uint8_t)way;
+	c->detail = detail;
+	c->stage = STAGE_CLOSING;
+	/* A tarpit keeps the deadline that it was given. */
+	if (way != CLOSE_TARPIT)
+		timeouts_clear(&c->worker->timeouts, &c->timeout);
+	conn_wake(c);
+}
+
+void
+conn_refuse(
+    struct conn *c, enum reason reason, uint8_t alert, const char *detail)
+{
+	if (c->reason == REASON_NONE)
+		c->alert = alert;
+	conn_close(c, reason, CLOSE_LINGER, detail);
+}
+
+static void
+on_sleep_over(struct timeout *t)
+{
+	struct setup *s = CONTAINER_OF(t, struct setup, sleep);
+
+	policy_host_slept(s->conn);
+}
+
+struct setup *
+conn_setup(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	if (s)
+		return s;
+	s = slab_alloc(&c->worker->setups);
+	if (!s) {
+		conn_close(c, REASON_NO_MEMORY, CLOSE_LINGER, NULL);
+		return NULL;
+	}
+	s->conn = c;
+	/* The policy of the same version as the settings, to the end. */
+	s->generation = generation_get(c->worker->generation);
+	c->policy = policy_slot_get(c->worker);
+	c->edge_script = s->generation->snapshot->edge_script;
+	for (int i = 0; i < SCRIPT_COUNT; i++)
+		decision_init(&s->decisions[i]);
+	timeout_init(&s->sleep, on_sleep_over);
+	c->setup = s;
+	return s;
+}
+
+void
+conn_drop_setup(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	if (!s)
+		return;
+	c->facts.proxy = NULL;
+	c->facts.sni = span_text(NULL);
+	timeouts_clear(&c->worker->timeouts, &s->sleep);
+	if (s->run)
+		policy_finish(s->run);
+	if (s->query)
+		s->query->conn = NULL; /* freed when its answer comes */
+	for (int i = 0; i < SCRIPT_COUNT; i++)
+		decision_fini(&s->decisions[i]);
+	free(s->proxy_bytes);
+	generation_put(s->generation);
+	slab_free(&c->worker->setups, s);
+	c->setup = NULL;
+}
+
+static void
+on_query_answer(struct resolver_query *query, void *receiver)
+{
+	struct conn_query *q = CONTAINER_OF(query, struct conn_query, query);
+	struct conn *c = q->conn;
+
+	(void)receiver;
+	if (c) {
+		c->setup->query = NULL;
+		q->on_answer(c, &query->answer);
+	}
+	free(q);
+}
+
+static void
+discard_query(struct mail *mail)
+{
+	free(CONTAINER_OF(mail, struct conn_query, query.mail));
+}
+
+bool
+conn_resolve(struct conn *c, const struct host *name,
+    void (*on_answer)(struct conn *, const struct resolver_answer *))
+{
+	struct worker *w = c->worker;
+	struct conn_query *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return false;
+	q->conn = c;
+	q->on_answer = on_answer;
+	q->query.mail.discard = discard_query;
+	q->query.return_to = &w->mailbox;
+	q->query.name = *name;
+	q->query.on_answer = on_query_answer;
+	c->setup->query = q;
+	if (resolver_ask(w->edge->resolver, &q->query))
+		on_query_answer(&q->query, w);
+	return true;
+}
+
+struct record *
+conn_record(struct conn *c)
+{
+	if (!c->record)
+		c->record = calloc(1, sizeof(*c->record));
+	return c->record;
+}
+
+static void
+record_free(struct conn *c)
+{
+	struct record *r = c->record;
+
+	if (!r)
+		return;
+	for (size_t i = 0; i < r->key_count; i++)
+		tally_release(c->worker->edge->active, r->keys[i].held);
+	free(r->keys);
+	free(r->reason);
+	free(r->tags);
+	free(r->logs);
+	free(r);
+	c->record = NULL;
+}
+
+const struct hello *
+conn_hello(struct conn *c)
+{
+	struct worker *w = c->worker;
+	size_t count;
+
+	if (w->hello_owner == c)
+		return &w->hello;
+	if (c->stage <= STAGE_HELLO || c->stage >= STAGE_RELAY ||
+	    !leg_is_open(&c->client))
+		return NULL;
+	if (socket_peek(c->client.watch.fd, w->peeked, HELLO_MAX_BYTES,
+		&count) != IO_OK)
+		return NULL;
+	w->hello_owner = NULL;
+	if (hello_parse(span_of(w->peeked, count), w->scratch, &w->hello)
+		.parse != PARSE_OK)
+		return NULL;
+	w->hello_owner = c;
+	return &w->hello;
+}
+
+void
+conn_finish(struct conn *c)
+{
+	struct worker *w = c->worker;
+
+	timeouts_clear(&w->timeouts, &c->timeout);
+	if (w->hello_owner == c)
+		w->hello_owner = NULL;
+	leg_drop_pending(&c->client, &w->pipes);
+	leg_drop_pending(&c->upstream, &w->pipes);
+	leg_close(&c->client);
+	leg_close(&c->upstream);
+	throttle_free(c->throttle);
+	policy_host_close(c);
+	event_connection_closed(c);
+	conn_drop_setup(c);
+	record_free(c);
+	free(c->names);
+	if (c->client_key)
+		tally_release(w->edge->clients, c->client_key);
+	if (c->target)
+		conn_drop_target(c);
+	if (c->endpoint)
+		endpoint_put(c->endpoint);
+	if (c->policy)
+		policy_slot_put(w, c->policy);
+	if (c->listener)
+		listener_put(c->listener);
+	list_remove(&c->live);
+	list_remove(&c->queue);
+	list_append(&w->dead, &c->queue);
+	c->stage = STAGE_COUNT;
+	counter_subtract(&w->counters.connections_open, 1);
+	edge_release(w->edge);
+}

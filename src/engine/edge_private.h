@@ -1,0 +1,52 @@
+/*
+ * What the parts of one edge share. Inside engine/ only.
+ */
+#ifndef ENGINE_EDGE_PRIVATE_H
+#define ENGINE_EDGE_PRIVATE_H
+
+#include "base/tally.h"
+#include "engine/acceptor.h"
+#include "engine/edge.h"
+#include "engine/journal.h"
+#include "engine/policy_host.h"
+#include "engine/pool.h"
+#include "engine/watchdog.h"
+#include "engine/worker.h"
+#include "sys/geo.h"
+#include "sys/resolver.h"
+
+struct edge {
+	struct worker *workers;
+	unsigned worker_count;
+	struct acceptor *acceptor;
+	struct resolver *resolver;
+	struct journal *journal;
+	struct upstreams *upstreams;
+	struct pools *pools;
+	struct policy_shared *shared;
+	struct tally *clients; /* connections by client address */
+	struct tally *active;  /* connections by policy key */
+	struct pipe_budget pipe_budget;
+	struct listener **listeners; /* current, counted; main thread */
+	size_t listener_count;
+	atomic_bool wants_events;    /* there is a sink: fill in all fields */
+	_Atomic uint64_t open_count; /* accepted and not finished */
+	_Atomic uint64_t open_limit;
+	_Atomic uint64_t lost_count; /* accepted, and never a connection */
+	atomic_uint undrained;	     /* workers with connections left */
+	int drained_fd;
+	bool draining;
+	struct watchdog *watchdog;
+	atomic_bool keep_recent; /* somebody looks at edge_status */
+	pthread_mutex_t recent_lock;
+	struct edge_recent recent[EDGE_RECENT_COUNT];
+	uint64_t recent_total;
+};
+
+/* A worker has no connection left while draining. Any worker's thread. */
+void edge_note_drained(struct edge *e);
+
+/* A connection is over: its place is free. Any thread. */
+void edge_release(struct edge *e);
+
+#endif

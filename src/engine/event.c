@@ -1,0 +1,301 @@
+#include "engine/event.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/json.h"
+#include "engine/edge_private.h"
+
+static uint64_t
+bytes_in(const struct conn *c)
+{
+	/* Below zero while our own PROXY header was not all taken. */
+	return (int64_t)c->upstream.taken_bytes > 0 ? c->upstream.taken_bytes
+						    : 0;
+}
+
+static void
+json_ip(struct json *j, const char *key, const struct addr *a)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format_ip(a, text);
+	json_text(j, key, text);
+}
+
+static void
+write_conn(struct json *j, const struct policy_conn *f, int64_t end_wall_us,
+    uint64_t in, uint64_t out)
+{
+	json_open(j, "conn");
+	json_text(j, "id", f->id);
+	json_int(j, "bytes_in", (int64_t)in);
+	json_int(j, "bytes_out", (int64_t)out);
+	json_ip(j, "client_ip", &f->client);
+	json_int(j, "client_port", f->client.port);
+	json_ip(j, "peer_ip", &f->peer);
+	json_int(j, "peer_port", f->peer.port);
+	json_time(j, "start_ts", f->start_wall_us);
+	json_time(j, "end_ts", end_wall_us);
+	json_ip(j, "server_ip", &f->server);
+	json_int(j, "server_port", f->server.port);
+	if (f->sni.len > 0)
+		json_string(j, "server_name", f->sni);
+	json_text(j, "listener", f->listener);
+	json_close(j);
+}
+
+static void
+write_close(struct json *j, const struct conn *c)
+{
+	json_open(j, "close");
+	json_text(j, "reason", reason_word(c->reason));
+	if (c->detail)
+		json_text(j, "detail", c->detail);
+	else if (c->failed_errno != 0)
+		json_text(j, "detail", log_errno_text(c->failed_errno));
+	if (c->alert != 0)
+		json_text(j, "alert", alert_name(c->alert));
+	json_close(j);
+}
+
+static void
+write_endpoint(struct json *j, const struct endpoint *e)
+{
+	json_open(j, "endpoint");
+	json_text(j, "id", e->id);
+	json_text(j, "url", e->url);
+	json_text(j, "terminate_at", terminate_at_name(e->terminate_at));
+	json_close(j);
+}
+
+static void
+write_upstream(struct json *j, const struct conn *c)
+{
+	json_open(j, "upstream");
+	json_text(j, "address", c->target->address.text);
+	json_int(j, "proxy_proto", c->proxy_proto);
+	/* Passthrough: the client's own TLS goes on, we add none. */
+	json_bool(j, "tls", false);
+	json_close(j);
+}
+
+static void
+write_policy(struct json *j, const struct conn *c)
+{
+	const struct record *r = c->record;
+
+	json_open(j, "policy");
+	json_text(j, "version", c->policy->version);
+	json_text(j, "decision", c->denied ? "deny" : "allow");
+	if (r && r->reason)
+		json_text(j, "reason", r->reason);
+	if (r && r->line > 0)
+		json_int(j, "line", r->line);
+	json_close(j);
+}
+
+static void
+write_record(struct json *j, const struct record *r)
+{
+	struct text *out = j->out;
+
+	if (r->ja4[0])
+		json_text(j, "ja4_fingerprint", r->ja4);
+	if (r->logs) {
+		json_open(j, "traffic_policy");
+		json_open_list(j, "logs");
+		text_add_span(out, span_of(r->logs, r->logs_len));
+		json_close_list(j);
+		json_close(j);
+	}
+	if (r->tags) {
+		json_open(j, "tags");
+		text_add(out, r->tags);
+		json_close(j);
+	}
+}
+
+static const char *const timing_keys[] = {
+	[TIMING_HELLO] = "hello_ms",
+	[TIMING_POLICY] = "policy_ms",
+	[TIMING_DIAL] = "dial_ms",
+	[TIMING_FIRST_BYTE] = "first_byte_ms",
+};
+
+/* The time that each stage took; the first byte since the beginning. */
+static void
+write_timing(struct json *j, const struct conn *c, int64_t total_us)
+{
+	uint32_t before = 0;
+
+	json_open(j, "timing");
+	for (int t = 0; t < TIMING_COUNT; t++) {
+		uint32_t at = c->timings_us[t];
+
+		if (at == 0)
+			continue;
+		if (t == TIMING_FIRST_BYTE)
+			before = 0;
+		json_ms(j, timing_keys[t], (int64_t)(at - before));
+		before = at;
+	}
+	json_ms(j, "total_ms", total_us);
+	json_close(j);
+}
+
+static void
+begin_event(struct json *j, const char *id, int64_t wall_us)
+{
+	json_open(j, NULL);
+	json_text(j, "event_id", id);
+	json_text(j, "event_type", EVENT_CONNECTION_CLOSED);
+	json_time(j, "event_timestamp", wall_us);
+	json_open(j, "object");
+}
+
+static void
+end_event(struct json *j)
+{
+	json_close(j);
+	json_close(j);
+}
+
+static void
+write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
+{
+	struct json j;
+	char id[32];
+
+	worker_make_id(c->worker, "ev_", id);
+	json_init(&j, out);
+	begin_event(&j, id, wall_us);
+	write_conn(&j, &c->facts, wall_us, bytes_in(c), c->client.taken_bytes);
+	write_close(&j, c);
+	if (c->restricted) {
+		json_open(&j, "ip_policy");
+		json_text(&j, "decision", c->ip_denied ? "block" : "allow");
+		json_close(&j);
+	}
+	if (c->endpoint)
+		write_endpoint(&j, c->endpoint);
+	if (c->target)
+		write_upstream(&j, c);
+	if (c->scripted)
+		write_policy(&j, c);
+	if (c->record)
+		write_record(&j, c->record);
+	write_timing(&j, c, total_us);
+	end_event(&j);
+}
+
+static void
+log_closed(const struct conn *c, int64_t total_us)
+{
+	const struct policy_conn *f = &c->facts;
+
+	LOG_INFO("connection closed", LOG_TEXT("id", f->id),
+	    LOG_ADDR("client", &f->client), LOG_SPAN("name", f->sni),
+	    LOG_TEXT("endpoint", c->endpoint ? c->endpoint->url : ""),
+	    LOG_TEXT("upstream", c->target ? c->target->address.text : ""),
+	    LOG_TEXT("reason", reason_word(c->reason)),
+	    LOG_TEXT("detail", c->detail ? c->detail : ""),
+	    LOG_INT("bytes_in", bytes_in(c)),
+	    LOG_INT("bytes_out", c->client.taken_bytes),
+	    LOG_INT("ms", total_us / 1000));
+}
+
+static void
+count(const struct conn *c)
+{
+	struct counters *counters = &c->worker->counters;
+
+	counter_add(&counters->bytes_in, bytes_in(c));
+	counter_add(&counters->bytes_out, c->client.taken_bytes);
+	counter_add(&counters->reasons[c->reason], 1);
+}
+
+/* For the status screen. */
+static void
+remember(const struct conn *c, int64_t wall_us, int64_t total_us)
+{
+	struct edge *e = c->worker->edge;
+	struct edge_recent *r;
+	struct text name;
+
+	if (!atomic_load_explicit(&e->keep_recent, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&e->recent_lock);
+	r = &e->recent[e->recent_total++ % EDGE_RECENT_COUNT];
+	r->wall_us = wall_us;
+	r->client = c->facts.client;
+	r->bytes_in = bytes_in(c);
+	r->bytes_out = c->client.taken_bytes;
+	r->duration_us = total_us;
+	text_init(&name, r->name, sizeof(r->name));
+	text_add_escaped(&name, c->facts.sni, sizeof(r->name) / 4);
+	text_init(&name, r->reason, sizeof(r->reason));
+	text_add(&name, reason_word(c->reason));
+	pthread_mutex_unlock(&e->recent_lock);
+}
+
+void
+event_connection_closed(struct conn *c)
+{
+	struct edge *e = c->worker->edge;
+	int64_t wall_us = clock_wall_us();
+	int64_t total_us = clock_us() - c->start_us;
+	struct text out;
+
+	count(c);
+	remember(c, wall_us, total_us);
+	log_closed(c, total_us);
+	if (!atomic_load_explicit(&e->wants_events, memory_order_relaxed))
+		return;
+	text_init(&out, c->worker->event_text, EVENT_MAX_BYTES);
+	write_event(c, &out, wall_us, total_us);
+	ASSERT(!out.truncated);
+	journal_write(e->journal, EVENT_CONNECTION_CLOSED, text_span(&out));
+}
+
+/* Ids where there is no worker: random, these are rare. */
+static void
+random_id(const char *prefix, char out[32])
+{
+	uint8_t bytes[13];
+	struct text t;
+
+	random_bytes(bytes, sizeof(bytes));
+	text_init(&t, out, 32);
+	text_add(&t, prefix);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		text_addf(&t, "%02x", bytes[i]);
+}
+
+void
+event_lost(struct edge *e, const struct arrival *a, enum reason reason)
+{
+	struct policy_conn facts = {
+		.client = a->peer,
+		.peer = a->peer,
+		.server = a->local,
+		.listener = a->listener->name,
+		.start_wall_us = a->start_wall_us,
+	};
+	int64_t wall_us = clock_wall_us();
+	char storage[2048], id[32];
+	struct text out;
+	struct json j;
+
+	random_id("cn_", facts.id);
+	random_id("ev_", id);
+	text_init(&out, storage, sizeof(storage));
+	json_init(&j, &out);
+	begin_event(&j, id, wall_us);
+	write_conn(&j, &facts, wall_us, 0, 0);
+	json_open(&j, "close");
+	json_text(&j, "reason", reason_word(reason));
+	json_close(&j);
+	end_event(&j);
+	counter_add(&e->lost_count, 1);
+	journal_write(e->journal, EVENT_CONNECTION_CLOSED, text_span(&out));
+}

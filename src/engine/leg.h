@@ -1,0 +1,78 @@
+/*
+ * A leg: one side of a connection, the client's or the upstream's.
+ *
+ * Readiness is remembered here: the loop sets `readable` and `writable`, an
+ * operation that meets EAGAIN clears them. Bytes that were read from the other
+ * leg and that this one has not taken yet wait in its `pending` buffer or its
+ * `pipe`; both exist only while there are such bytes. The worker's thread only.
+ */
+#ifndef ENGINE_LEG_H
+#define ENGINE_LEG_H
+
+#include "base/compiler.h"
+#include "base/span.h"
+#include "sys/loop.h"
+#include "sys/pipes.h"
+
+struct conn;
+
+struct leg_buffer {
+	size_t start, end; /* what is left: data[start] to data[end - 1] */
+	uint8_t data[];
+};
+
+struct leg {
+	struct watch watch; /* first: the loop hands it back */
+	bool readable : 1;
+	bool writable : 1;
+	bool hung_up : 1;   /* the peer has sent FIN; it may not be read yet */
+	bool eof : 1;	    /* everything was read */
+	bool shut : 1;	    /* our FIN is sent */
+	bool reset : 1;	    /* an operation met the peer's reset */
+	bool failed : 1;    /* reading has ended with it: all before was read */
+	bool congested : 1; /* it did not take all of the last write */
+	uint32_t streak_bytes; /* moved to it lately in large reads */
+	struct leg_buffer *pending;
+	struct pipe *pipe;
+	uint64_t taken_bytes;
+};
+
+/* A leg without a descriptor. */
+void leg_init(struct leg *l);
+bool leg_is_open(const struct leg *l);
+
+/* Takes the descriptor and puts it into the loop. 0 or -errno (the descriptor
+ * is closed then). */
+int leg_open(struct leg *l, struct loop *loop, int fd,
+    void (*on_ready)(struct watch *, uint32_t)) MUST_CHECK;
+
+/* Notes what epoll said. */
+void leg_note(struct leg *l, uint32_t events);
+
+/* Clears `readable` when the socket is empty for now. IO_ERROR sets `reset`
+ * and `failed`. */
+enum io leg_read(struct leg *l, void *buffer, size_t size, size_t *count);
+
+/* Writes what the socket takes; clears `writable` when it took less. */
+enum io leg_write(struct leg *l, struct span bytes, size_t *count);
+
+/* Writes the rest of an earlier write, from the buffer or the pipe. IO_OK: none
+ * is left. */
+enum io leg_flush(struct leg *l, struct pipes *pipes);
+bool leg_has_pending(const struct leg *l);
+
+/* Keeps bytes for later. False without memory. */
+bool leg_keep(struct leg *l, struct span rest) MUST_CHECK;
+
+/* Forgets what is pending. */
+void leg_drop_pending(struct leg *l, struct pipes *pipes);
+
+/* Ends our direction with a FIN. */
+void leg_shut(struct leg *l);
+
+/* Closes the descriptor, with a FIN or with a reset, and forgets all that was
+ * known of it. Harmless when closed; nothing may be pending. */
+void leg_close(struct leg *l);
+void leg_abort(struct leg *l);
+
+#endif

@@ -1,0 +1,33 @@
+/*
+ * A listener: one listening socket of one configuration version. A reload that
+ * keeps an address gives the new version a duplicate of the descriptor: both
+ * share the kernel's queue, so no connection is lost between them.
+ * Counted: connections that have not reached the relay hold theirs. Any thread.
+ */
+#ifndef ENGINE_LISTENER_H
+#define ENGINE_LISTENER_H
+
+#include "config/snapshot.h"
+
+struct listener {
+	atomic_uint refs;
+	int fd;
+	struct addr bound;	   /* with the port the kernel chose */
+	char name[ADDR_TEXT_SIZE]; /* `bound` as text */
+	struct snapshot *snapshot; /* counted; what `settings` lives in */
+	const struct listen_settings *settings;
+};
+
+/*
+ * Binds, or takes over the socket of `old` (may be NULL) if that listens on the
+ * same address. NULL with one clear line in `error`.
+ */
+struct listener *listener_new(struct snapshot *s, size_t index,
+    struct listener *const *old, size_t old_count, struct text *error);
+struct listener *listener_get(struct listener *l);
+void listener_put(struct listener *l);
+
+/* Closes the socket; the rest stays until the last reference is gone. */
+void listener_close(struct listener *l);
+
+#endif

@@ -1,0 +1,237 @@
+/*
+ * Where the connection goes and whether it may: the name's endpoint and its
+ * ip_restriction, the edge's script, the endpoint's script, and the restriction
+ * again if a script chose another endpoint. Whatever fails denies.
+ */
+#include "engine/stage.h"
+
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "engine/policy_host.h"
+#include "engine/worker.h"
+
+static const struct snapshot *
+settings_of(const struct conn *c)
+{
+	return c->setup->generation->snapshot;
+}
+
+/* An outsider must not learn which names exist, if the operator says so. */
+static uint8_t
+denial_alert(const struct conn *c, uint8_t alert)
+{
+	return settings_of(c)->hide_names ? ALERT_UNRECOGNIZED_NAME : alert;
+}
+
+static void
+take_endpoint(struct conn *c, struct endpoint *e)
+{
+	if (c->endpoint == e)
+		return;
+	if (c->endpoint)
+		endpoint_put(c->endpoint);
+	c->endpoint = e ? endpoint_get(e) : NULL;
+}
+
+/* The endpoint's ip_restriction; once for each endpoint. */
+static bool
+admit(struct conn *c)
+{
+	struct endpoint *e = c->endpoint;
+
+	if (!e || c->setup->admitted == e)
+		return true;
+	if (e->allow || e->deny)
+		c->restricted = true;
+	if (!endpoint_allows(e, &c->facts.client)) {
+		c->ip_denied = true;
+		conn_refuse(c, REASON_DENIED_IP,
+		    denial_alert(c, ALERT_ACCESS_DENIED), NULL);
+		return false;
+	}
+	c->setup->admitted = e;
+	return true;
+}
+
+static enum step
+route(struct conn *c)
+{
+	struct setup *s = c->setup;
+	const struct snapshot *settings = settings_of(c);
+
+	s->routed = true;
+	take_endpoint(c, snapshot_route(settings, host_span(&s->name)));
+	if (c->policy)
+		conn_set_deadline(c, settings->policy.wall_ms);
+	return admit(c) ? STEP_AGAIN : STEP_CLOSE;
+}
+
+static const struct {
+	enum reason reason;
+} faults[] = {
+	[POLICY_FAULT_ERROR] = { REASON_POLICY_ERROR },
+	[POLICY_FAULT_TIMEOUT] = { REASON_POLICY_TIMEOUT },
+	[POLICY_FAULT_MEMORY] = { REASON_POLICY_MEMORY },
+	[POLICY_FAULT_LIMIT] = { REASON_LIMIT },
+};
+
+/* Moves text into the record, where the event finds it. */
+static void
+record_reason(struct conn *c, const char *reason, int line)
+{
+	struct record *r = conn_record(c);
+
+	if (!r)
+		return;
+	free(r->reason);
+	r->reason = reason ? strdup(reason) : NULL;
+	r->line = line;
+}
+
+static enum step
+fail(struct conn *c, const struct policy_outcome *o)
+{
+	c->denied = true;
+	record_reason(c, o->message, o->line);
+	conn_refuse(c, faults[o->fault].reason,
+	    denial_alert(c, ALERT_ACCESS_DENIED), NULL);
+	return STEP_CLOSE;
+}
+
+static enum step
+deny(struct conn *c, const struct decision *d)
+{
+	uint8_t alert = denial_alert(c, d->alert);
+
+	c->denied = true;
+	switch (d->close) {
+	case DENY_ALERT:
+		conn_refuse(c, REASON_DENIED_POLICY, alert, NULL);
+		break;
+	case DENY_CLOSE:
+		conn_close(c, REASON_DENIED_POLICY, CLOSE_LINGER, NULL);
+		break;
+	case DENY_RESET:
+		conn_close(c, REASON_DENIED_POLICY, CLOSE_RESET, NULL);
+		break;
+	case DENY_TARPIT:
+		conn_set_deadline(c, settings_of(c)->timeouts.hello_ms);
+		conn_close(c, REASON_DENIED_POLICY, CLOSE_TARPIT, NULL);
+		break;
+	}
+	return STEP_CLOSE;
+}
+
+static void
+record_tags(struct conn *c, const struct decision *d)
+{
+	struct record *r = d->tag_count > 0 ? conn_record(c) : NULL;
+	char members[8192];
+	struct text text;
+	struct json json;
+
+	if (!r)
+		return;
+	text_init(&text, members, sizeof(members));
+	json_init(&json, &text);
+	for (size_t i = 0; i < d->tag_count; i++)
+		json_text(&json, d->tags[i].name, d->tags[i].value);
+	if (text.truncated)
+		return;
+	free(r->tags);
+	r->tags = strdup(members);
+}
+
+static enum step
+take_decision(struct conn *c, struct policy_outcome *o)
+{
+	struct setup *s = c->setup;
+	struct decision *d = &s->decisions[s->script];
+
+	decision_fini(d);
+	*d = o->decision;
+	decision_init(&o->decision);
+	if (d->reason || d->line)
+		record_reason(c, d->reason, d->line);
+	record_tags(c, d);
+	if (!d->allow)
+		return deny(c, d);
+	if (d->endpoint)
+		take_endpoint(c,
+		    snapshot_endpoint(settings_of(c), span_text(d->endpoint)));
+	return STEP_AGAIN;
+}
+
+static enum step
+take_outcome(struct conn *c)
+{
+	struct setup *s = c->setup;
+	struct policy_outcome *o = policy_outcome(s->run);
+	enum step step = STEP_AGAIN;
+
+	switch (o->state) {
+	case POLICY_WAITING:
+		return STEP_WAIT;
+	case POLICY_FAILED:
+		return fail(c, o);
+	case POLICY_DECIDED:
+		if (o->decided)
+			step = take_decision(c, o);
+		else if (s->retrying)
+			s->dial.retries = DIAL_MAX_RETRIES; /* it gives up */
+		break;
+	}
+	policy_finish(s->run);
+	s->run = NULL;
+	return step;
+}
+
+static enum step
+ask(struct conn *c, enum script_of which)
+{
+	c->setup->asked[which] = true;
+	if (policy_host_script(c, which) < 0)
+		return STEP_AGAIN;
+	return policy_host_start(c, which, NULL) ? STEP_AGAIN : STEP_CLOSE;
+}
+
+static bool
+has_upstream(const struct setup *s)
+{
+	return s->decisions[SCRIPT_EDGE].upstream ||
+	       s->decisions[SCRIPT_ENDPOINT].upstream;
+}
+
+static enum step
+conclude(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	if (!admit(c))
+		return STEP_CLOSE;
+	if (!c->endpoint && !has_upstream(s)) {
+		conn_refuse(c, REASON_UNKNOWN_NAME, ALERT_UNRECOGNIZED_NAME,
+		    s->name.len > 0 ? NULL : "no server name");
+		return STEP_CLOSE;
+	}
+	s->retrying = false;
+	conn_note_time(c, TIMING_POLICY);
+	return STEP_NEXT;
+}
+
+enum step
+stage_policy(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	if (!s->routed)
+		return route(c);
+	if (s->run)
+		return take_outcome(c);
+	if (!s->asked[SCRIPT_EDGE])
+		return ask(c, SCRIPT_EDGE);
+	if (!s->asked[SCRIPT_ENDPOINT])
+		return ask(c, SCRIPT_ENDPOINT);
+	return conclude(c);
+}
