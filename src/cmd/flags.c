@@ -286,22 +286,20 @@ flags_next_item(struct span *rest, struct span *item)
 static void
 add_wrapped(struct text *out, const char *words, int indent, int at)
 {
-	while (*words != '\0') {
-		size_t len = strcspn(words, " ");
+	for (bool first = true; *words != '\0'; first = false) {
+		int len = (int)strcspn(words, " ");
 
-		if (at + (int)len > 78) {
+		if (!first && at + 1 + len > 78) {
 			text_addf(out, "\n%*s", indent, "");
 			at = indent;
-		}
-		text_add_span(out, span_of(words, len));
-		at += (int)len;
-		words += len;
-		if (*words == ' ') {
-			words++;
-			if (at < 78)
-				text_add_char(out, ' ');
+		} else if (!first) {
+			text_add_char(out, ' ');
 			at++;
 		}
+		text_add_span(out, span_of(words, (size_t)len));
+		at += len;
+		words += len;
+		words += *words == ' ';
 	}
 	text_add_char(out, '\n');
 }

@@ -3,6 +3,9 @@
 #include <limits.h>
 #include <stdio.h>
 
+/* Comparing each with all before it is for command lines, not for files. */
+#define TELL_ONCE_MAX 256
+
 bool
 folder_of(const char *path, char *out, size_t size)
 {
@@ -40,11 +43,24 @@ load_file(const char *path, struct problems *p)
 	return s;
 }
 
+/* A flag that holds for several endpoints gives its problem for each. */
+static bool
+told_before(const struct problems *p, size_t index)
+{
+	for (size_t i = 0; i < index && index < TELL_ONCE_MAX; i++) {
+		if (strcmp(problems_get(p, i), problems_get(p, index)) == 0)
+			return true;
+	}
+	return false;
+}
+
 void
 print_problems(const struct problems *p, const char *prefix)
 {
-	for (size_t i = 0; i < problems_count(p); i++)
-		fprintf(stderr, "%s%s\n", prefix, problems_get(p, i));
+	for (size_t i = 0; i < problems_count(p); i++) {
+		if (!told_before(p, i))
+			fprintf(stderr, "%s%s\n", prefix, problems_get(p, i));
+	}
 }
 
 void
