@@ -139,8 +139,8 @@ read_upstream_address(
 
 	if (text != NULL && upstream_address_parse(
 				span_text(text), &upstream->address, &why) < 0)
-		reader_complain(r, &n->origin, "'%s': '%s' is no address: %s",
-		    key->name, text, why);
+		reader_complain(
+		    r, &n->origin, "'%s': '%s': %s", key->name, text, why);
 }
 
 static void

@@ -435,8 +435,8 @@ read_duration(
 	if (text == NULL)
 		return;
 	if (duration_parse(span_text(text), &value, &why) < 0)
-		reader_complain(r, &n->origin, "'%s': '%s' is no duration: %s",
-		    key->name, text, why);
+		reader_complain(
+		    r, &n->origin, "'%s': '%s' %s", key->name, text, why);
 	else
 		store_amount(r, n, key, target, value);
 }
@@ -451,8 +451,8 @@ read_size(
 	if (text == NULL)
 		return;
 	if (size_parse(span_text(text), &value, &why) < 0)
-		reader_complain(r, &n->origin, "'%s': '%s' is no size: %s",
-		    key->name, text, why);
+		reader_complain(
+		    r, &n->origin, "'%s': '%s' %s", key->name, text, why);
 	else
 		store_amount(r, n, key, target, value);
 }
@@ -571,8 +571,8 @@ add_network(struct reader *r, const struct node *n, const struct key *key,
 	if (text == NULL)
 		return;
 	if (network_parse(span_text(text), &net, &why) < 0)
-		reader_complain(r, &n->origin, "'%s': '%s' is no network: %s",
-		    key->name, text, why);
+		reader_complain(
+		    r, &n->origin, "'%s': '%s' %s", key->name, text, why);
 	else if (netset_add(set, &net, 0) < 0)
 		reader_no_memory(r);
 }

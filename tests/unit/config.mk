@@ -1,1 +1,27 @@
 # Unit tests of src/config.
+CONFIG_UNIT_LIBS = libconfig.a libwire.a libbase.a $(YAML_LIBS) $(UNIT_LIBS)
+CONFIG_FIXTURE = tests/unit/config_fixture.c tests/unit/config_fixture.h
+
+check_PROGRAMS += tests/unit/test_tree
+tests_unit_test_tree_SOURCES = tests/unit/test_tree.c $(CONFIG_FIXTURE)
+tests_unit_test_tree_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_tree_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_schema
+tests_unit_test_schema_SOURCES = tests/unit/test_schema.c $(CONFIG_FIXTURE)
+tests_unit_test_schema_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_schema_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_snapshot
+tests_unit_test_snapshot_SOURCES = tests/unit/test_snapshot.c $(CONFIG_FIXTURE)
+tests_unit_test_snapshot_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_snapshot_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_config_memory
+tests_unit_test_config_memory_SOURCES = tests/unit/test_config_memory.c \
+	$(CONFIG_FIXTURE)
+tests_unit_test_config_memory_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_config_memory_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+	-Wl,--wrap=strdup -Wl,--wrap=asprintf
+tests_unit_test_config_memory_LDADD = $(CONFIG_UNIT_LIBS)

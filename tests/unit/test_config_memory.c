@@ -1,0 +1,225 @@
+/* Lets each allocation of a configuration fail in turn, through the linker's
+ * --wrap: whatever fails, there is a reason and nothing is left behind. */
+#include "unit.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "config_fixture.h"
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+char *__real_strdup(const char *text);
+int __real_asprintf(char **out, const char *format, ...);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+char *__wrap_strdup(const char *text);
+int __wrap_asprintf(char **out, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* The allocation that fails, counted from 1; 0: none. */
+static unsigned fail_at;
+static unsigned allocation_count;
+static unsigned allocations_used; /* by the last build */
+
+static bool
+fails(void)
+{
+	return ++allocation_count == fail_at;
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t count, size_t size)
+{
+	return fails() ? NULL : __real_calloc(count, size);
+}
+
+void *
+__wrap_realloc(void *old, size_t size)
+{
+	return fails() ? NULL : __real_realloc(old, size);
+}
+
+char *
+__wrap_strdup(const char *text)
+{
+	return fails() ? NULL : __real_strdup(text);
+}
+
+int
+__wrap_asprintf(char **out, const char *format, ...)
+{
+	va_list args;
+	int len;
+
+	if (fails()) {
+		*out = NULL;
+		return -1;
+	}
+	va_start(args, format);
+	len = vasprintf(out, format, args);
+	va_end(args);
+	return len;
+}
+
+static const char good[] =
+    "version: 1\n"
+    "edge:\n"
+    "  listen: [ \":443\", { address: \":444\",\n"
+    "    proxy_protocol: { accept: [2], from: [10.0.0.0/8] } } ]\n"
+    "  default_endpoint: a.test\n"
+    "  user: nobody\n"
+    "  policy: { file: /dev/null, path: [ / ] }\n"
+    "  resolver: { servers: [ 127.0.0.1 ] }\n"
+    "  geo: { database: /dev/null }\n"
+    "  log: { target: x.log }\n"
+    "endpoints:\n"
+    "- url: tls://a.test\n"
+    "  upstream: [ 192.0.2.1:1, { address: 192.0.2.2:1, weight: 2 } ]\n"
+    "  ip_restriction: { allow: [ 192.0.2.0/24 ], deny: [ 192.0.2.6 ] }\n"
+    "  policy: /dev/zero\n"
+    "  metadata: text\n"
+    "  labels: { a: b, c: d }\n"
+    "- { url: \"tls://*.b.test\", upstream: [ 192.0.2.1:1 ] }\n"
+    "events: [ { file: e, types: [ tcp_connection_closed.v0 ] } ]\n";
+
+static const char bad[] =
+    "version: 2\n"
+    "edge: { default_endpoint: b.test, hide: 1, workers: x }\n"
+    "endpoints:\n"
+    "- { url: tls://a.test, policy: none.lua, upstream: y }\n"
+    "- { url: tls://a.test, policy: none.lua, upstream: y }\n";
+
+static bool
+build(const char *text, size_t *problem_count)
+{
+	struct problems *p = problems_new();
+	struct tree *t = tree_parse(FIXTURE_NAME, span_text(text), p);
+	struct snapshot *s = t ? snapshot_build(t, "/tmp", p) : NULL;
+	bool built = s != NULL;
+
+	/* What follows is Check's and ours, and must work. */
+	allocations_used = allocation_count;
+	fail_at = 0;
+	*problem_count = problems_count(p);
+	for (size_t i = 0; i < *problem_count; i++)
+		ck_assert_uint_gt(strlen(problems_get(p, i)), 0);
+	snapshot_put(s);
+	tree_free(t);
+	problems_free(p);
+	return built;
+}
+
+/* How many allocations there are; those of Check come before and after. */
+static unsigned
+count_allocations(const char *text, bool *built)
+{
+	size_t problem_count;
+
+	allocation_count = fail_at = 0;
+	*built = build(text, &problem_count);
+	ck_assert_int_eq(*built, problem_count == 0);
+	return allocations_used;
+}
+
+START_TEST(any_allocation_may_fail)
+{
+	bool built;
+	unsigned total = count_allocations(good, &built);
+
+	ck_assert(built);
+	ck_assert_uint_gt(total, 100);
+	for (unsigned n = 1; n <= total; n++) {
+		size_t problem_count;
+
+		allocation_count = 0;
+		fail_at = n;
+		built = build(good, &problem_count);
+		/* The list of problems alone may be missing: then all is
+		 * well, and said to be not. */
+		ck_assert_msg(problem_count > 0, "allocation %u", n);
+		ck_assert(!built || n == 1);
+	}
+	ck_assert_uint_eq(count_allocations(good, &built), total);
+}
+END_TEST
+
+START_TEST(any_allocation_may_fail_on_the_way_to_a_refusal)
+{
+	bool built;
+	unsigned total = count_allocations(bad, &built);
+
+	ck_assert(!built);
+	for (unsigned n = 1; n <= total; n++) {
+		size_t problem_count;
+
+		allocation_count = 0;
+		fail_at = n;
+		built = build(bad, &problem_count);
+		ck_assert_uint_gt(problem_count, 0);
+		ck_assert(!built);
+	}
+}
+END_TEST
+
+static const struct {
+	const char *path, *value;
+} settings[] = {
+	{ "version", "1" },
+	{ "endpoints.0.url", "tls://" },
+	{ "endpoints.0.upstream.+", "192.0.2.1:1" },
+	{ "endpoints.0.upstream.+", "192.0.2.2:1" },
+	{ "endpoints.0.upstream.1", "192.0.2.3:1" },
+	{ "edge.listen.+.address", ":0" },
+};
+
+static int
+set_all(struct tree *t)
+{
+	for (size_t i = 0; i < ARRAY_COUNT(settings); i++) {
+		int err = tree_set(t, settings[i].path,
+		    span_text(settings[i].value), settings[i].path);
+
+		if (err < 0)
+			return err;
+	}
+	return 0;
+}
+
+START_TEST(any_allocation_of_a_flag_may_fail)
+{
+	int err = -ENOMEM;
+	unsigned n = 0;
+
+	while (err < 0) {
+		struct tree *t;
+
+		allocation_count = 0;
+		fail_at = ++n;
+		t = tree_new();
+		err = t != NULL ? set_all(t) : -ENOMEM;
+		fail_at = 0;
+		ck_assert_int_eq(err < 0, allocation_count >= n);
+		tree_free(t);
+	}
+	ck_assert_uint_gt(n, 20);
+}
+END_TEST
+
+static void
+add_tests(TCase *tcase)
+{
+	tcase_add_test(tcase, any_allocation_may_fail);
+	tcase_add_test(tcase, any_allocation_may_fail_on_the_way_to_a_refusal);
+	tcase_add_test(tcase, any_allocation_of_a_flag_may_fail);
+}
+
+UNIT_MAIN("config_memory", add_tests)
