@@ -4,6 +4,7 @@ libsys_a_SOURCES = \
 	src/sys/install.c src/sys/install.h \
 	src/sys/loop.c src/sys/loop.h \
 	src/sys/mailbox.c src/sys/mailbox.h \
+	src/sys/names.c src/sys/names.h \
 	src/sys/pipes.c src/sys/pipes.h \
 	src/sys/resolver.c src/sys/resolver.h \
 	src/sys/socket.c src/sys/socket.h \
