@@ -1,8 +1,6 @@
 #include "cmd/scripts.h"
 
-#include <stdlib.h>
-
-static char installed_library[] = LUA_FOLDER;
+#include "sys/install.h"
 
 bool
 script_settings_init(
@@ -19,7 +17,8 @@ script_settings_init(
 		return false;
 	for (size_t i = 0; i < folder_count; i++)
 		out->path[i] = folders[i];
-	out->path[folder_count] = installed_library;
+	install_lua_folder(out->installed, sizeof(out->installed));
+	out->path[folder_count] = out->installed;
 	out->policy.path = out->path;
 	out->policy.path_count = folder_count + 1;
 	return true;

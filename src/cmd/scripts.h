@@ -4,6 +4,8 @@
 #ifndef CMD_SCRIPTS_H
 #define CMD_SCRIPTS_H
 
+#include <limits.h>
+
 #include "config/snapshot.h"
 #include "policy/tester.h"
 
@@ -13,6 +15,7 @@
 struct script_settings {
 	struct policy_settings policy;
 	char *path[SCRIPT_FOLDERS_MAX];
+	char installed[PATH_MAX];
 };
 
 /* The limits that are in force without a configuration. `folders` are looked
