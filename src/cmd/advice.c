@@ -101,25 +101,16 @@ advice_port_holder(uint16_t port, struct text *out)
 }
 
 static void
-advise_in_use(const struct listen_settings *l, bool flag, struct text *out)
+advise_in_use(const struct listen_settings *l, struct text *out)
 {
-	text_addf(out, "; port %u is held by ", l->addr.port);
-	if (!advice_port_holder(l->addr.port, out))
-		text_addf(out,
-		    "another program (ss -ltnp 'sport = :%u' as root shows it)",
-		    l->addr.port);
-	text_addf(out, ": stop it or choose another port%s",
-	    flag ? ", such as --listen :8443" : " in edge.listen");
-}
+	size_t len = out->len;
 
-static void
-advise_permission(const struct listen_settings *l, bool flag, struct text *out)
-{
-	text_addf(out,
-	    "; ports below 1024 need root or CAP_NET_BIND_SERVICE, %u is one: "
-	    "%s",
-	    l->addr.port,
-	    flag ? "use --listen :8443" : "use another in edge.listen");
+	text_add(out, "; it is ");
+	if (advice_port_holder(l->addr.port, out))
+		return;
+	/* A process of another user, or none of this machine's view. */
+	out->len = len;
+	out->data[len] = '\0';
 }
 
 void
@@ -134,12 +125,9 @@ advice_listen(const struct snapshot *s, bool flag, struct text *out)
 			continue;
 		}
 		if (fd == -EADDRINUSE)
-			advise_in_use(l, flag, out);
-		else if (fd == -EACCES || fd == -EPERM)
-			advise_permission(l, flag, out);
-		else if (fd == -EADDRNOTAVAIL)
-			text_addf(out, "; no interface here has that address "
-				       "(ip address shows them)");
+			advise_in_use(l, out);
+		if (flag && (fd == -EADDRINUSE || fd == -EACCES))
+			text_add(out, "; for example --listen :8443");
 		return;
 	}
 }
