@@ -24,3 +24,9 @@ check_PROGRAMS += tests/unit/test_privileges
 tests_unit_test_privileges_SOURCES = tests/unit/test_privileges.c
 tests_unit_test_privileges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_privileges_LDADD = libsys.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_load
+tests_unit_test_load_SOURCES = tests/unit/test_load.c
+tests_unit_test_load_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_load_LDADD = libcmd.a libconfig.a libtls.a libsys.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
