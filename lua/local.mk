@@ -1,1 +1,3 @@
-# Filled by what this folder holds.
+# The part of the policy library that is written in Lua.
+luadir = $(pkgdatadir)/lua
+dist_lua_DATA = lua/lunette.lua

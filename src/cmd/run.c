@@ -351,14 +351,13 @@ run_logged(struct run *r)
 }
 
 static int
-open_log(const struct snapshot *s)
+run_loaded(struct run *r)
 {
 	struct log_settings settings = {
-		.target = s->log_target,
-		.format = s->log_format,
-		.level = s->log_level,
+		.target = r->snapshot->log_target,
+		.format = r->snapshot->log_format,
+		.level = r->snapshot->log_level,
 	};
-	bool made = access(s->log_target, F_OK) != 0;
 	int err = log_open(&settings);
 
 	if (err != 0) {
@@ -366,22 +365,8 @@ open_log(const struct snapshot *s)
 		    strerror(-err));
 		return EXIT_FAILED;
 	}
-	/* Only a file that has come into being just now; not "stderr". */
-	if (made && s->user != NULL && access(s->log_target, F_OK) == 0 &&
-	    privileges_give_file(s->log_target, s->user) != 0)
-		LOG_WARN("edge.user cannot open this file again",
-		    LOG_TEXT("log", s->log_target));
-	return EXIT_DONE;
-}
+	int code = run_logged(r);
 
-static int
-run_loaded(struct run *r)
-{
-	int code = open_log(r->snapshot);
-
-	if (code != EXIT_DONE)
-		return code;
-	code = run_logged(r);
 	log_close();
 	return code;
 }

@@ -26,7 +26,9 @@ refuse(struct conn *c, const struct hello_result *r, struct span wire)
 		return STEP_CLOSE;
 	}
 	if (hello_looks_like_http(wire)) {
-		(void)leg_say(&c->client, span_text(http_answer));
+		size_t count;
+
+		(void)leg_write(&c->client, span_text(http_answer), &count);
 		conn_close(c, REASON_NOT_TLS, CLOSE_LINGER, "http");
 		return STEP_CLOSE;
 	}

@@ -1,9 +1,22 @@
 noinst_LIBRARIES += libpolicy.a
 libpolicy_a_CPPFLAGS = $(AM_CPPFLAGS) $(LUAJIT_CFLAGS)
 libpolicy_a_SOURCES = \
-	src/policy/policy.c src/policy/policy.h \
+	src/policy/conn.c src/policy/conn.h \
+	src/policy/conn_methods.c \
 	src/policy/decision.c src/policy/decision.h \
-	src/policy/tester.c src/policy/tester.h
+	src/policy/decision_read.c src/policy/decision_read.h \
+	src/policy/fault.c src/policy/fault.h \
+	src/policy/functions.h \
+	src/policy/lib_string.c \
+	src/policy/lib_table.c \
+	src/policy/library.c src/policy/library.h \
+	src/policy/loader.c \
+	src/policy/pattern.c src/policy/pattern.h \
+	src/policy/policy.c src/policy/policy.h \
+	src/policy/run.c \
+	src/policy/sandbox.c \
+	src/policy/state.c src/policy/state.h \
+	src/policy/tester.h
 
 libpolicy_a_SOURCES += \
 	src/policy/dictionary.c src/policy/dictionary.h \
@@ -11,6 +24,3 @@ libpolicy_a_SOURCES += \
 	src/policy/shared.c src/policy/shared.h
 
 libpolicy_a_SOURCES += src/policy/version.c src/policy/version.h
-libpolicy_a_SOURCES += \
-	src/policy/lexer.c src/policy/lexer.h \
-	src/policy/lint.c src/policy/lint.h

@@ -31,13 +31,16 @@ enum policy_phase {
 	ANYTIME = 7,
 };
 
+#define POLICY_MAGIC 0x706f6c69u
+#define POLICY_RUN_MAGIC 0x72756e21u
 #define POLICY_MAX_SUSPENDED 1000
 #define POLICY_HOOK_INSTRUCTIONS 1000
 #define POLICY_LOAD_CPU_MS 2000
 #define POLICY_MAX_ELEMENTS 10000	/* of a table in one library call */
 #define POLICY_MAX_TEXT (1024 * 1024)	/* bytes in one library call */
 #define POLICY_MAX_SOURCE (1024 * 1024) /* bytes of one script */
-#define POLICY_MAX_STEPS 1000000	/* of one pattern match */
+#define POLICY_PATH_SIZE 4096
+#define POLICY_MAX_STEPS 1000000 /* of one pattern match */
 
 enum hook { HOOK_CONNECT, HOOK_RETRY, HOOK_CLOSE, HOOK_COUNT };
 
@@ -60,7 +63,9 @@ struct policy {
 	/* A deep copy: strings are the policy's own. */
 	struct policy_settings settings;
 	struct policy_script *scripts;
-	char version[SHA256_HEX_SIZE]; /* shown shortened */
+	size_t loaded; /* how many of them */
+	char version[SHA256_HEX_SIZE];
+	char version_text[POLICY_VERSION_SIZE]; /* its beginning */
 
 	enum policy_phase phase;  /* 0: no script code runs */
 	struct policy_run *run;	  /* the current one, or NULL */
@@ -77,10 +82,11 @@ struct policy {
 	bool hook_is_tight; /* armed for every instruction */
 
 	/* Memory. */
-	size_t used;	    /* by the state */
-	size_t gross;	    /* taken by this entry, frees not subtracted */
-	bool state_is_full; /* it was the state's cap that refused */
-	size_t collect_at;  /* start a collection at this `used` */
+	size_t used;  /* by the state */
+	size_t gross; /* taken by this entry, frees not subtracted */
+	bool state_is_full, run_is_full; /* which cap refused */
+	size_t collect_at;		 /* start a collection at this `used` */
+	size_t collect_all_at; /* and finish one at this, before a run */
 	bool collecting;
 
 	unsigned suspended;
@@ -90,7 +96,7 @@ struct policy {
 	_Atomic uint64_t busy_since_ms;
 
 	/* While loading. */
-	char folder[4096]; /* of the file that is being loaded */
+	char folder[POLICY_PATH_SIZE]; /* of the file that is being loaded */
 
 	/* Registry references. */
 	int globals; /* the table that each environment starts from */
@@ -163,7 +169,8 @@ struct span push_file(lua_State *L, const char *path, size_t max);
 
 /* `path` relative to the file that is being loaded; raises outside of loading
  * and when it is too long. */
-void state_resolve_path(lua_State *L, struct span path, char out[4096]);
+void state_resolve_path(
+    lua_State *L, struct span path, char out[POLICY_PATH_SIZE]);
 /* Adds content that decides how scripts behave to the version. */
 void state_add_to_version(struct policy *p, struct span content);
 
@@ -177,8 +184,10 @@ void state_add_to_version(struct policy *p, struct span content);
 struct object_type {
 	const char *name; /* for messages: "cidrs" */
 	uint32_t magic;
-	const luaL_Reg *methods;   /* ended by a NULL name; may be NULL */
-	lua_CFunction index;	   /* instead of methods; may be NULL */
+	const luaL_Reg *methods; /* ended by a NULL name; may be NULL */
+	/* Called for every field; the table of methods, or nil, is its first
+	 * upvalue. NULL: there are methods only. */
+	lua_CFunction index;
 	void (*close)(void *body); /* may be NULL */
 };
 
@@ -222,6 +231,9 @@ void state_check_writable(lua_State *L, int at);
 struct policy *state_new(
     const struct policy_settings *settings, struct text *error);
 void state_free(struct policy *p);
+
+/* Collects everything if the state is nearly full (policy.c). */
+void policy_make_room(struct policy *p);
 
 /* Begins and ends an entry into Lua: phase, limits, hook, watchdog. */
 void state_enter(struct policy *p, enum policy_phase phase, uint64_t cpu_ms);

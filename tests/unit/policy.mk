@@ -4,8 +4,12 @@ tests_unit_test_policy_shared_SOURCES = tests/unit/test_policy_shared.c \
 	src/policy/dictionary.c src/policy/rates.c src/policy/shared.c
 tests_unit_test_policy_shared_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_shared_LDADD = libbase.a $(UNIT_LIBS)
-check_PROGRAMS += tests/unit/test_policy_lint
-tests_unit_test_policy_lint_SOURCES = tests/unit/test_policy_lint.c \
-	src/policy/lexer.c src/policy/lint.c
-tests_unit_test_policy_lint_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_policy_lint_LDADD = libbase.a $(UNIT_LIBS)
+
+POLICY_TEST_LIBS = libpolicy.a libconfig.a libtls.a libsys.a libwire.a \
+	libbase.a $(LAYER_EXTERN) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_run
+tests_unit_test_policy_run_SOURCES = tests/unit/test_policy_run.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_run_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_run_LDADD = $(POLICY_TEST_LIBS)

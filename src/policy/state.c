@@ -1,0 +1,640 @@
+#include "policy/state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* C frames between an entry into Lua and its deepest callback may take so much
+ * stack; a worker's thread has far more. */
+#define MAX_C_STACK (192 * 1024)
+
+/* Steps between two looks at the clock; some 200 us. */
+#define STEPS_A_LOOK 50000
+
+struct policy *
+state_of(lua_State *L)
+{
+	void *owner;
+
+	(void)lua_getallocf(L, &owner);
+	return owner;
+}
+
+/* ---- raising ---- */
+
+void
+state_raise(lua_State *L, const char *format, ...)
+{
+	char message[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	luaL_where(L, 1);
+	lua_pushstring(L, message);
+	lua_concat(L, 2);
+	lua_error(L);
+	assert_failed("lua_error came back", __FILE__, __LINE__);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+void
+state_raise_fault(lua_State *L, enum policy_fault fault)
+{
+	struct policy *p = state_of(L);
+
+	if (!p->faulted) {
+		p->faulted = true;
+		p->fault = fault;
+	}
+	/* From here on every instruction raises again, so that no pcall of the
+	 * script can go on. */
+	if (!p->hook_is_tight) {
+		p->hook_is_tight = true;
+		lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
+	}
+	/* Made beforehand: there may be no memory left for a message. */
+	lua_rawgeti(L, LUA_REGISTRYINDEX,
+	    p->fault == POLICY_FAULT_MEMORY ? p->memory_text : p->timeout_text);
+	lua_error(L);
+	assert_failed("lua_error came back", __FILE__, __LINE__);
+}
+
+/* ---- limits ---- */
+
+static bool
+is_over_budget(struct policy *p)
+{
+	uint64_t now = clock_thread_cpu_ns();
+
+	p->steps = 0;
+	/* The clock costs a system call, so an entry that ends before the
+	 * first look never pays for it. */
+	if (p->cpu_deadline_ns == 0)
+		p->cpu_deadline_ns = now + p->cpu_ms * 1000000;
+	return now >= p->cpu_deadline_ns;
+}
+
+static void
+on_count(lua_State *L, lua_Debug *ar)
+{
+	struct policy *p = state_of(L);
+
+	(void)ar;
+	if (p->phase == 0)
+		return;
+	if (p->faulted)
+		state_raise_fault(L, p->fault);
+	if (is_over_budget(p))
+		state_raise_fault(L, POLICY_FAULT_TIMEOUT);
+}
+
+void
+state_spend(lua_State *L, size_t steps)
+{
+	struct policy *p = state_of(L);
+
+	p->steps += steps;
+	if (p->steps < STEPS_A_LOOK)
+		return;
+	if (p->faulted)
+		state_raise_fault(L, p->fault);
+	if (is_over_budget(p))
+		state_raise_fault(L, POLICY_FAULT_TIMEOUT);
+}
+
+void
+state_check_stack(lua_State *L)
+{
+	struct policy *p = state_of(L);
+	const char *here = __builtin_frame_address(0);
+	size_t depth = here < p->stack_base ? (size_t)(p->stack_base - here)
+					    : (size_t)(here - p->stack_base);
+
+	if (depth > MAX_C_STACK)
+		state_raise(L, "stack overflow: calls nest too deeply");
+}
+
+/* Whether a limit forbids `grow` more bytes now. */
+static bool
+refuses(struct policy *p, size_t grow)
+{
+	const struct policy_settings *s = &p->settings;
+
+	if (p->phase == 0)
+		return false;
+	if (p->used + grow > s->memory_bytes) {
+		p->state_is_full = true;
+		return true;
+	}
+	if (p->phase != LOADING && p->gross + grow > s->run_memory_bytes) {
+		p->run_is_full = true;
+		return true;
+	}
+	return false;
+}
+
+static void *
+allocate(void *owner, void *old, size_t old_size, size_t new_size)
+{
+	struct policy *p = owner;
+	size_t grow = new_size > old_size ? new_size - old_size : 0;
+	void *new;
+
+	if (new_size == 0) {
+		p->used -= old_size;
+		free(old);
+		return NULL;
+	}
+	new = grow > 0 && refuses(p, grow) ? NULL : realloc(old, new_size);
+	if (!new &&grow == 0)
+		new = old; /* Lua relies on that shrinking works */
+	if (!new) {
+		p->faulted = true;
+		p->fault = POLICY_FAULT_MEMORY;
+		return NULL;
+	}
+	p->used = p->used - old_size + new_size;
+	p->gross += grow;
+	return new;
+}
+
+/* ---- arguments ---- */
+
+void
+arg_refuse(lua_State *L, int at, const char *why)
+{
+	luaL_argerror(L, at, why);
+	assert_failed("luaL_argerror came back", __FILE__, __LINE__);
+}
+
+struct span
+arg_span(lua_State *L, int at, size_t max)
+{
+	size_t len;
+	const char *text;
+
+	if (lua_type(L, at) != LUA_TSTRING)
+		luaL_typerror(L, at, "string");
+	text = lua_tolstring(L, at, &len);
+	if (len > max)
+		arg_refuse(L, at, "string is too long");
+	return span_of(text, len);
+}
+
+struct span
+arg_span_or(lua_State *L, int at, size_t max, struct span missing)
+{
+	return lua_isnoneornil(L, at) ? missing : arg_span(L, at, max);
+}
+
+double
+arg_number(lua_State *L, int at, double min, double max)
+{
+	double n;
+
+	if (lua_type(L, at) != LUA_TNUMBER)
+		luaL_typerror(L, at, "number");
+	n = lua_tonumber(L, at);
+	if (!(n >= min && n <= max))
+		arg_refuse(L, at, "number is out of range");
+	return n;
+}
+
+int64_t
+arg_integer(lua_State *L, int at, int64_t min, int64_t max)
+{
+	double n = arg_number(L, at, (double)min, (double)max);
+
+	if (n != floor(n))
+		arg_refuse(L, at, "number is not whole");
+	return (int64_t)n;
+}
+
+void
+arg_table(lua_State *L, int at)
+{
+	if (lua_type(L, at) != LUA_TTABLE)
+		luaL_typerror(L, at, "table");
+}
+
+/* ---- pushing ---- */
+
+void
+push_span(lua_State *L, struct span s)
+{
+	lua_pushlstring(L, s.len ? (const char *)s.data : "", s.len);
+}
+
+void
+push_ip(lua_State *L, const struct addr *a)
+{
+	char text[ADDR_TEXT_SIZE];
+
+	addr_format_ip(a, text);
+	lua_pushstring(L, text);
+}
+
+/* Reads all of an open file into `out`; its length, or a negative errno. */
+static int
+read_all(int fd, uint8_t *out, size_t size, size_t *len)
+{
+	*len = 0;
+	while (*len < size) {
+		ssize_t n = read(fd, out + *len, size - *len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (n == 0)
+			break;
+		*len += (size_t)n;
+	}
+	return 0;
+}
+
+/* Its size, or -1 with errno. A folder or a pipe is no file. */
+static off_t
+file_size(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return -1;
+	if (!S_ISREG(st.st_mode)) {
+		errno = EINVAL;
+		return -1;
+	}
+	return st.st_size;
+}
+
+struct span
+push_file(lua_State *L, const char *path, size_t max)
+{
+	off_t expected = file_size(path);
+	size_t len = 0;
+	uint8_t *data;
+	int fd, error;
+
+	if (expected < 0)
+		state_raise(L, "%s: %s", path, strerror(errno));
+	if ((uint64_t)expected > max)
+		state_raise(L, "%s: over %zu bytes", path, max);
+	/* One byte more shows whether the file grew meanwhile. */
+	data = lua_newuserdata(L, (size_t)expected + 1);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		state_raise(L, "%s: %s", path, strerror(errno));
+	error = read_all(fd, data, (size_t)expected + 1, &len);
+	close(fd);
+	if (error)
+		state_raise(L, "%s: %s", path, strerror(-error));
+	if (len > (size_t)expected)
+		state_raise(L, "%s: changed while it was read", path);
+	return span_of(data, len);
+}
+
+/* ---- objects ---- */
+
+static void
+push_metatable_key(lua_State *L, const struct object_type *type)
+{
+	lua_pushlightuserdata(L, (void *)(uintptr_t)type);
+}
+
+void *
+state_new_object(lua_State *L, const struct object_type *type, size_t size)
+{
+	void *body = lua_newuserdata(L, size);
+
+	memset(body, 0, size);
+	memcpy(body, &type->magic, sizeof(type->magic));
+	push_metatable_key(L, type);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	lua_setmetatable(L, -2);
+	return body;
+}
+
+static bool
+has_magic(const void *body, const struct object_type *type)
+{
+	return !memcmp(body, &type->magic, sizeof(type->magic));
+}
+
+void *
+state_object(lua_State *L, int at, const struct object_type *type)
+{
+	void *body = NULL;
+
+	if (lua_type(L, at) == LUA_TUSERDATA)
+		body = lua_touserdata(L, at);
+	if (!body || lua_objlen(L, at) < sizeof(type->magic) ||
+	    !has_magic(body, type))
+		luaL_typerror(L, at, type->name);
+	return body;
+}
+
+static int
+lua_object_gc(lua_State *L)
+{
+	const struct object_type *type = lua_touserdata(L, lua_upvalueindex(1));
+	void *body = lua_touserdata(L, 1);
+
+	if (body && has_magic(body, type)) {
+		type->close(body);
+		memset(body, 0, sizeof(type->magic));
+	}
+	return 0;
+}
+
+static int
+lua_object_name(lua_State *L)
+{
+	const struct object_type *type = lua_touserdata(L, lua_upvalueindex(1));
+
+	lua_pushstring(L, type->name);
+	return 1;
+}
+
+static void
+set_closure(lua_State *L, const struct object_type *type, const char *key,
+    lua_CFunction f)
+{
+	push_metatable_key(L, type);
+	lua_pushcclosure(L, f, 1);
+	lua_setfield(L, -2, key);
+}
+
+static void
+push_methods(lua_State *L, const struct object_type *type)
+{
+	if (!type->methods) {
+		lua_pushnil(L);
+		return;
+	}
+	lua_newtable(L);
+	for (const luaL_Reg *m = type->methods; m->name; m++) {
+		lua_pushcfunction(L, m->func);
+		lua_setfield(L, -2, m->name);
+	}
+}
+
+void
+state_register_object(lua_State *L, const struct object_type *type)
+{
+	push_metatable_key(L, type);
+	lua_newtable(L);
+	push_methods(L, type);
+	if (type->index)
+		lua_pushcclosure(L, type->index, 1);
+	lua_setfield(L, -2, "__index");
+	if (type->close)
+		set_closure(L, type, "__gc", lua_object_gc);
+	set_closure(L, type, "__tostring", lua_object_name);
+	lua_pushboolean(L, 0);
+	lua_setfield(L, -2, "__metatable");
+	lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+/* ---- waiting ---- */
+
+static struct policy_outcome *
+begin_wait(lua_State *L, enum policy_wait wait)
+{
+	struct policy *p = state_of(L);
+
+	if (p->phase != RUNNING)
+		state_raise(L, "a call that waits is not possible here");
+	/* Checked here as well: an error can be caught, an outcome not. */
+	if (lua_status(L) != 0 || !p->run || p->run->thread != L)
+		state_raise(L, "a call that waits is not possible here");
+	p->run->outcome.state = POLICY_WAITING;
+	p->run->outcome.wait = wait;
+	return &p->run->outcome;
+}
+
+int
+state_wait_sleep(lua_State *L, uint64_t ms)
+{
+	begin_wait(L, POLICY_WAIT_SLEEP)->sleep_ms = ms;
+	return lua_yield(L, 0);
+}
+
+int
+state_wait_resolve(lua_State *L, const struct host *name)
+{
+	begin_wait(L, POLICY_WAIT_RESOLVE)->resolve_name = *name;
+	return lua_yield(L, 0);
+}
+
+const struct resolver_answer *
+state_answer(lua_State *L)
+{
+	struct policy_run *run = state_of(L)->run;
+
+	return run ? run->answer : NULL;
+}
+
+/* ---- entries ---- */
+
+void
+state_enter(struct policy *p, enum policy_phase phase, uint64_t cpu_ms)
+{
+	ASSERT(p->phase == 0);
+	if (p->hook_is_tight) {
+		p->hook_is_tight = false;
+		lua_sethook(
+		    p->lua, on_count, LUA_MASKCOUNT, POLICY_HOOK_INSTRUCTIONS);
+	}
+	p->cpu_ms = cpu_ms;
+	p->cpu_deadline_ns = 0;
+	p->steps = 0;
+	p->stack_base = __builtin_frame_address(0);
+	p->faulted = p->state_is_full = p->run_is_full = false;
+	p->gross = 0;
+	p->phase = phase;
+	atomic_store_explicit(
+	    &p->busy_since_ms, clock_ms(), memory_order_relaxed);
+}
+
+void
+state_leave(struct policy *p)
+{
+	p->phase = 0;
+	p->run = NULL;
+	p->conn = NULL;
+	p->summary = NULL;
+	atomic_store_explicit(&p->busy_since_ms, 0, memory_order_relaxed);
+}
+
+void
+state_error_text(lua_State *L, int at, struct text *out)
+{
+	int type = lua_type(L, at);
+	size_t len;
+	const char *text;
+
+	/* A table's __tostring would be the script's code again. */
+	if (type != LUA_TSTRING) {
+		text_addf(out, "the error is no text but a %s",
+		    lua_typename(L, type));
+		return;
+	}
+	text = lua_tolstring(L, at, &len);
+	text_add_escaped(out, span_of(text, len), out->size);
+}
+
+int
+state_protected(
+    struct policy *p, lua_CFunction f, void *argument, struct text *error)
+{
+	int status = lua_cpcall(p->lua, f, argument);
+
+	if (status != 0) {
+		if (error)
+			state_error_text(p->lua, -1, error);
+		lua_pop(p->lua, 1);
+	}
+	return status;
+}
+
+/* ---- birth and death ---- */
+
+static char **
+copy_list(char *const *from, size_t count)
+{
+	char **copy = calloc(count + 1, sizeof(*copy));
+
+	for (size_t i = 0; copy && i < count; i++) {
+		copy[i] = strdup(from[i]);
+		if (!copy[i]) {
+			while (i-- > 0)
+				free(copy[i]);
+			free(copy);
+			return NULL;
+		}
+	}
+	return copy;
+}
+
+static void
+free_list(char *const *list, size_t count)
+{
+	for (size_t i = 0; list && i < count; i++)
+		free(list[i]);
+	free((void *)(uintptr_t)list);
+}
+
+static bool
+copy_settings(struct policy_settings *to, const struct policy_settings *from)
+{
+	*to = *from;
+	to->scripts = copy_list(from->scripts, from->script_count);
+	to->path = copy_list(from->path, from->path_count);
+	if (to->cpu_ms == 0)
+		to->cpu_ms = 50;
+	if (to->memory_bytes == 0)
+		to->memory_bytes = 64 * 1024 * 1024;
+	if (to->run_memory_bytes == 0)
+		to->run_memory_bytes = 1024 * 1024;
+	return to->scripts && to->path;
+}
+
+static int
+on_panic(lua_State *L)
+{
+	(void)L;
+	assert_failed(
+	    "an error in Lua outside of any protection", __FILE__, __LINE__);
+}
+
+static int
+reference_text(lua_State *L, const char *text)
+{
+	lua_pushstring(L, text);
+	return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int
+lua_build_state(lua_State *L)
+{
+	struct policy *p = state_of(L);
+
+	p->timeout_text = reference_text(L, "policy timeout");
+	p->memory_text = reference_text(L, "policy out of memory");
+	/* The free list of references exists from now on, so that giving one
+	 * back needs no memory. */
+	luaL_unref(L, LUA_REGISTRYINDEX, reference_text(L, ""));
+	lua_newtable(L);
+	p->frozen = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	p->modules = luaL_ref(L, LUA_REGISTRYINDEX);
+	sandbox_open(L);
+	return 0;
+}
+
+struct policy *
+state_new(const struct policy_settings *settings, struct text *error)
+{
+	struct policy *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		goto no_memory;
+	p->magic = POLICY_MAGIC;
+	p->refs = 1;
+	list_init(&p->idle);
+	list_init(&p->all);
+	p->collect_at = SIZE_MAX;
+	if (!copy_settings(&p->settings, settings))
+		goto no_memory;
+	p->lua = lua_newstate(allocate, p);
+	if (!p->lua)
+		goto no_memory;
+	lua_atpanic(p->lua, on_panic);
+	p->hook_is_tight = true; /* so that the first entry sets the hook */
+	if (state_protected(p, lua_build_state, NULL, error) != 0)
+		goto fail;
+	return p;
+
+no_memory:
+	text_add(error, "out of memory");
+fail:
+	state_free(p);
+	return NULL;
+}
+
+static void
+free_runs(struct policy *p)
+{
+	struct list *node;
+
+	while ((node = list_shift(&p->all)))
+		free(LIST_ENTRY(node, struct policy_run, all_node));
+}
+
+void
+state_free(struct policy *p)
+{
+	if (!p)
+		return;
+	ASSERT(p->phase == 0);
+	if (p->lua)
+		lua_close(p->lua);
+	free_runs(p);
+	free_list(p->settings.scripts, p->settings.script_count);
+	free_list(p->settings.path, p->settings.path_count);
+	free(p->scripts);
+	p->magic = 0;
+	free(p);
+}
