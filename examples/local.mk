@@ -1,1 +1,13 @@
-# Filled by what this folder holds.
+# Complete configurations; tests/unit/test_examples loads every one of them.
+exampledir = $(docdir)/examples
+dist_example_DATA = \
+	examples/balanced.yaml \
+	examples/default-endpoint.yaml \
+	examples/events-and-logs.yaml \
+	examples/ip-restriction.yaml \
+	examples/limits.yaml \
+	examples/names.yaml \
+	examples/payments.lua \
+	examples/policy.yaml \
+	examples/proxy-protocol.yaml \
+	examples/route.lua

@@ -30,7 +30,7 @@ add_words(struct text *out, const struct key *key)
 			continue;
 		if (!first)
 			text_add(out, ", ");
-		add_roff(out, key->words[i]);
+		text_add(out, key->words[i]);
 		first = false;
 	}
 }
@@ -39,7 +39,7 @@ static void
 add_type(struct text *out, const struct key *key)
 {
 	if (key->words == NULL) {
-		add_roff(out, key->type);
+		text_add(out, key->type);
 		return;
 	}
 	if (key->read != read_word)
@@ -54,28 +54,56 @@ default_shown(const struct key *key)
 		return key->shown;
 	if (key->fallback != NULL)
 		return key->fallback;
-	return key->required ? "required" : "none";
+	if (key->required)
+		return "required";
+	/* A map has none; its keys do. */
+	return key->section != NULL && !key->list ? "" : "none";
 }
 
+/* Narrow columns: ragged lines read better than stretched ones. */
+static void
+add_cell(struct text *out, const char *text)
+{
+	text_add(out, "\tT{\n.na\n");
+	add_roff(out, text);
+	text_add(out, "\nT}");
+}
+
+/* The name alone, set in by its depth, as in the file: a path would be as wide
+ * as half a page. */
 static void
 add_row(struct text *out, const char *path, const struct key *key)
 {
-	add_roff(out, path);
-	text_add(out, "\tT{\n");
-	add_type(out, key);
-	text_add(out, "\nT}\tT{\n");
-	add_roff(out, default_shown(key));
-	text_addf(out, "\nT}\tedge\t%s\n",
+	char storage[PATH_SIZE];
+	struct text type;
+
+	for (; *path != '\0'; path++)
+		if (*path == '.')
+			text_add(out, "\\ \\ ");
+	add_roff(out, key->name);
+	text_add(out, key->list ? "[]" : "");
+	text_init(&type, storage, sizeof(storage));
+	add_type(&type, key);
+	add_cell(out, storage);
+	add_cell(out, default_shown(key));
+	text_addf(out, "\tedge\t%s\n",
 	    key->change == ON_RELOAD ? "reload" : "restart");
 }
 
 static void
 add_entry(struct text *out, const char *path, const struct key *key)
 {
+	char storage[PATH_SIZE];
+	struct text range;
+
 	text_add(out, ".TP\n.B ");
 	add_roff(out, path);
 	text_add(out, "\n");
 	add_roff(out, key->help);
+	text_init(&range, storage, sizeof(storage));
+	key_range(key, &range);
+	if (range.len > 0)
+		text_addf(out, " From %s.", range.data);
 	text_add(out, "\n");
 }
 
@@ -110,10 +138,11 @@ schema_write_manual(struct text *out)
 {
 	text_add(out, ".SS Meaning\n");
 	write_section(out, "", &schema_root, add_entry);
-	text_add(out, ".SS Type, default, file, change\n");
-	text_add(out, ".TS\nl lx l l l.\n");
+	text_add(
+	    out, ".SS Type, default, file and when a change takes effect\n");
+	text_add(out, ".nh\n.TS\nl1 lw(18n)1 lw(12n)1 l1 l.\n");
 	text_add(out, "\\fBkey\\fP\t\\fBtype\\fP\t\\fBdefault\\fP\t"
 		      "\\fBfile\\fP\t\\fBchange\\fP\n");
 	write_section(out, "", &schema_root, add_row);
-	text_add(out, ".TE\n");
+	text_add(out, ".TE\n.hy\n");
 }

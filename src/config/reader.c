@@ -396,33 +396,60 @@ static const struct unit size_units[] = {
 };
 
 /* In the largest unit that shows it whole. */
-static const char *
-amount(char out[AMOUNT_SIZE], uint64_t value, const struct unit *units)
+static void
+add_amount(struct text *out, uint64_t value, const struct unit *units)
 {
-	while (value % units->factor != 0 || value < units->factor) {
-		if (units->factor == 1)
-			break;
-		units++;
+	if (value == 0) {
+		text_add(out, "0");
+		return;
 	}
-	snprintf(out, AMOUNT_SIZE, "%" PRIu64 "%s", value / units->factor,
-	    units->name);
-	return out;
+	while (value % units->factor != 0)
+		units++;
+	text_addf(out, "%" PRIu64 "%s", value / units->factor, units->name);
+}
+
+void
+key_range(const struct key *key, struct text *out)
+{
+	static const struct unit one = { 1, "" };
+	const struct unit *units;
+
+	if (key->read == read_duration)
+		units = time_units;
+	else if (key->read == read_size)
+		units = size_units;
+	else if (key->read == read_number || key->read == read_workers)
+		units = &one;
+	else
+		return;
+	add_amount(out, key->min, units);
+	text_add(out, " to ");
+	add_amount(out, key->max, units);
+}
+
+static void
+complain_of_range(struct reader *r, const struct node *n, const struct key *key)
+{
+	char storage[2 * AMOUNT_SIZE];
+	struct text range;
+
+	text_init(&range, storage, sizeof(storage));
+	key_range(key, &range);
+	reader_complain(r, &n->origin, "'%s' must be %sfrom %s", key->name,
+	    key->read == read_duration || key->read == read_size
+		? ""
+		: "a whole number ",
+	    range.data);
 }
 
 static void
 store_amount(struct reader *r, const struct node *n, const struct key *key,
     void *target, uint64_t value)
 {
-	const struct unit *units =
-	    key->read == read_size ? size_units : time_units;
-	char min[AMOUNT_SIZE], max[AMOUNT_SIZE];
-
 	if (value >= key->min && value <= key->max)
 		store(key, target, value);
 	else
-		reader_complain(r, &n->origin, "'%s' must be from %s to %s",
-		    key->name, amount(min, key->min, units),
-		    amount(max, key->max, units));
+		complain_of_range(r, n, key);
 }
 
 void
@@ -468,9 +495,7 @@ reader_number(struct reader *r, const struct node *n, const struct key *key,
 	if (!n->quoted &&
 	    number_parse(span_text(text), key->min, key->max, out) == 0)
 		return true;
-	reader_complain(r, &n->origin,
-	    "'%s' must be a whole number from %" PRIu64 " to %" PRIu64,
-	    key->name, key->min, key->max);
+	complain_of_range(r, n, key);
 	return false;
 }
 

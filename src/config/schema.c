@@ -38,8 +38,6 @@ static const char *const format_words[] = { "term", "logfmt", "json", NULL };
 static const char *const level_words[] = { "debug", "info", "warn", "error",
 	NULL };
 
-/* clang-format off: a key is one entry, its help on the line below. */
-
 static const struct key proxy_protocol_keys[] = {
 	{ "accept", read_proxy_versions, "list of 1, 2", RANGE(1, 2),
 	    .required = true,
@@ -97,7 +95,7 @@ static const struct section resolver = SECTION(resolver_keys);
 
 static const struct key geo_keys[] = {
 	{ "database", read_readable_file, "file", IN(snapshot, geo_database),
-	    .change = ON_RESTART,
+
 	    .help = "A MaxMind database: gives conn.geo and conn.as to "
 		    "policies." },
 };
@@ -296,5 +294,3 @@ static const struct key root_keys[] = {
 	{ "agent", LATER },
 };
 const struct section schema_root = SECTION(root_keys);
-
-/* clang-format on */

@@ -61,6 +61,9 @@ extern const struct section schema_endpoint;
 extern const struct section schema_upstream;
 extern const struct section schema_event;
 
+/* "10ms to 1h": what a number, size or duration may be; nothing for others. */
+void key_range(const struct key *key, struct text *out);
+
 /* Notes an error; the reading goes on and its result is thrown away. */
 void reader_complain(struct reader *r, const struct origin *where,
     const char *format, ...) PRINTF_LIKE(3, 4);

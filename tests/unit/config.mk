@@ -25,3 +25,15 @@ tests_unit_test_config_memory_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
 	-Wl,--wrap=strdup -Wl,--wrap=asprintf
 tests_unit_test_config_memory_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_examples
+tests_unit_test_examples_SOURCES = tests/unit/test_examples.c $(CONFIG_FIXTURE)
+tests_unit_test_examples_CPPFLAGS = $(UNIT_CPPFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_unit_test_examples_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_manual
+tests_unit_test_manual_SOURCES = tests/unit/test_manual.c $(CONFIG_FIXTURE)
+tests_unit_test_manual_CPPFLAGS = $(UNIT_CPPFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_unit_test_manual_LDADD = $(CONFIG_UNIT_LIBS)

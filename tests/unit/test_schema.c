@@ -182,7 +182,7 @@ static const struct refusal edge_refusals[] = {
 	    "t.yaml:3:22: 'proxy' must be from 10ms to 1h\n"
 	    "t.yaml:3:36: 'connect' must be from 10ms to 1h\n"
 	    "t.yaml:3:46: 'idle' must be from 10ms to 30d\n"
-	    "t.yaml:3:58: 'drain' must be from 0ms to 1d" },
+	    "t.yaml:3:58: 'drain' must be from 0 to 1d" },
 	{ EDGE("timeouts: { handshake: 1s }"),
 	    "t.yaml:3:15: 'handshake' is not in this version of Lunette" },
 	{ EDGE("log: { format: xml }"),
