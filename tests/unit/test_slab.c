@@ -102,18 +102,18 @@ START_TEST(random_use_keeps_count)
 		size_t at = random_quick() % CELLS;
 
 		if (cells[at]) {
-			ck_assert_uint_eq(cells[at][0], at % 251);
-			ck_assert_uint_eq(cells[at][119], at % 251);
+			QUICK_ASSERT(cells[at][0] == at % 251);
+			QUICK_ASSERT(cells[at][119] == at % 251);
 			slab_free(&s, cells[at]);
 			cells[at] = NULL;
 			live--;
 		} else {
 			cells[at] = slab_alloc(&s);
-			ck_assert(is_zero(cells[at], 120));
+			QUICK_ASSERT(is_zero(cells[at], 120));
 			memset(cells[at], (int)(at % 251), 120);
 			live++;
 		}
-		ck_assert_uint_eq(s.used_count, live);
+		QUICK_ASSERT(s.used_count == live);
 	}
 	for (size_t i = 0; i < CELLS; i++)
 		if (cells[i])

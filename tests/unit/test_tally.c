@@ -113,6 +113,25 @@ START_TEST(without_memory_nothing_is_counted)
 }
 END_TEST
 
+/* Each resize is a calloc: tables grow with the keys and shrink with them. */
+START_TEST(memory_follows_what_is_live)
+{
+	struct tally *t = tally_new();
+	static struct tally_key *held[KEYS];
+	unsigned grown;
+
+	fault_set(&calloc_fault, UINT32_MAX, ENOMEM);
+	for (uint32_t key = 0; key < KEYS; key++)
+		UNDER_FAULTS(held[key] = tally_hold(t, number(&key), NULL));
+	grown = atomic_load(&calloc_fault.calls);
+	ck_assert_uint_gt(grown, 64);
+	for (uint32_t key = 0; key < KEYS; key++)
+		UNDER_FAULTS(tally_release(t, held[key]));
+	ck_assert_uint_gt(atomic_load(&calloc_fault.calls), grown + 32);
+	tally_free(t);
+}
+END_TEST
+
 static void *
 hold_and_release(void *arg)
 {
@@ -155,6 +174,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_key_counts_while_it_is_held);
 	tcase_add_test(tcase, random_holds_agree_with_a_plain_count);
 	tcase_add_test(tcase, without_memory_nothing_is_counted);
+	tcase_add_test(tcase, memory_follows_what_is_live);
 	tcase_add_test(tcase, threads_leave_nothing_behind);
 }
 

@@ -220,13 +220,13 @@ check_run(struct probe *probes, uint64_t now)
 
 		/* Deadlines of the last slot may still be to come. */
 		if (deadlines[i] == 0 || deadlines[i] > now)
-			ck_assert(!fired);
+			QUICK_ASSERT(!fired);
 		else if (deadlines[i] + TIMEOUTS_SLOT_MS <= now)
-			ck_assert(fired);
+			QUICK_ASSERT(fired);
 		if (fired)
 			deadlines[i] = 0;
 		probes[i].fired = 0;
-		ck_assert(
+		QUICK_ASSERT(
 		    timeout_is_set(&probes[i].timeout) == (deadlines[i] != 0));
 	}
 }
@@ -253,9 +253,9 @@ START_TEST(the_wheel_agrees_with_a_plain_list)
 		uint64_t nearest = nearest_deadline();
 
 		if (nearest == UINT64_MAX)
-			ck_assert_int_eq(wait, -1);
+			QUICK_ASSERT(wait == -1);
 		else
-			ck_assert(
+			QUICK_ASSERT(
 			    wait >= 0 && now + (uint64_t)wait <
 					     (nearest > now ? nearest : now) +
 						 TIMEOUTS_SLOT_MS);
