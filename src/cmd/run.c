@@ -351,13 +351,14 @@ run_logged(struct run *r)
 }
 
 static int
-run_loaded(struct run *r)
+open_log(const struct snapshot *s)
 {
 	struct log_settings settings = {
-		.target = r->snapshot->log_target,
-		.format = r->snapshot->log_format,
-		.level = r->snapshot->log_level,
+		.target = s->log_target,
+		.format = s->log_format,
+		.level = s->log_level,
 	};
+	bool made = access(s->log_target, F_OK) != 0;
 	int err = log_open(&settings);
 
 	if (err != 0) {
@@ -365,8 +366,22 @@ run_loaded(struct run *r)
 		    strerror(-err));
 		return EXIT_FAILED;
 	}
-	int code = run_logged(r);
+	/* Only a file that has come into being just now; not "stderr". */
+	if (made && s->user != NULL && access(s->log_target, F_OK) == 0 &&
+	    privileges_give_file(s->log_target, s->user) != 0)
+		LOG_WARN("edge.user cannot open this file again",
+		    LOG_TEXT("log", s->log_target));
+	return EXIT_DONE;
+}
 
+static int
+run_loaded(struct run *r)
+{
+	int code = open_log(r->snapshot);
+
+	if (code != EXIT_DONE)
+		return code;
+	code = run_logged(r);
 	log_close();
 	return code;
 }

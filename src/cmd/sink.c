@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "sys/privileges.h"
 
 /* How long one write may wait for a pipe's reader. The journal's ring takes in
  * events meanwhile and counts what it had to drop. */
@@ -230,6 +231,21 @@ say_why(const struct event_settings *settings, int err, struct text *error)
 		text_add(error, "; give this user the right to write there");
 }
 
+/* Opens one target; a file that this makes belongs to who will write it. */
+static int
+open_for(const struct event_settings *settings, const char *user,
+    struct journal_sink **out)
+{
+	bool made = settings->file != NULL && access(settings->file, F_OK) != 0;
+	int r = sink_open(settings, out);
+
+	if (r == 0 && made && user != NULL &&
+	    privileges_give_file(settings->file, user) != 0)
+		LOG_WARN("edge.user cannot open this file again",
+		    LOG_TEXT("events", settings->file));
+	return r;
+}
+
 int
 sinks_open(
     const struct snapshot *s, struct journal_sink **out, struct text *error)
@@ -238,7 +254,7 @@ sinks_open(
 
 	*out = NULL;
 	for (size_t i = 0; i < s->event_count; i++) {
-		int r = sink_open(&s->events[i], last);
+		int r = open_for(&s->events[i], s->user, last);
 
 		if (r != 0) {
 			say_why(&s->events[i], -r, error);

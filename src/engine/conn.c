@@ -310,9 +310,9 @@ on_query_answer(struct resolver_query *query, void *receiver)
 }
 
 static void
-discard_query(struct mail *mail)
+discard_query(struct resolver_query *query)
 {
-	free(CONTAINER_OF(mail, struct conn_query, query.mail));
+	free(CONTAINER_OF(query, struct conn_query, query));
 }
 
 bool
@@ -326,7 +326,7 @@ conn_resolve(struct conn *c, const struct host *name,
 		return false;
 	q->conn = c;
 	q->on_answer = on_answer;
-	q->query.mail.discard = discard_query;
+	q->query.on_discard = discard_query;
 	q->query.return_to = &w->mailbox;
 	q->query.name = *name;
 	q->query.on_answer = on_query_answer;

@@ -91,6 +91,16 @@ leg_write(struct leg *l, struct span bytes, size_t *count)
 	return l->congested ? IO_AGAIN : IO_OK;
 }
 
+enum io
+leg_say(struct leg *l, struct span words)
+{
+	size_t count = 0;
+	enum io io = leg_write(l, words, &count);
+
+	l->taken_bytes -= count;
+	return io;
+}
+
 static enum io
 flush_buffer(struct leg *l)
 {

@@ -56,6 +56,10 @@ enum io leg_read(struct leg *l, void *buffer, size_t size, size_t *count);
 /* Writes what the socket takes; clears `writable` when it took less. */
 enum io leg_write(struct leg *l, struct span bytes, size_t *count);
 
+/* Writes words of our own, which do not count as taken; what does not fit is
+ * lost, and they fit: nothing was written before them. */
+enum io leg_say(struct leg *l, struct span words);
+
 /* Writes the rest of an earlier write, from the buffer or the pipe. IO_OK: none
  * is left. */
 enum io leg_flush(struct leg *l, struct pipes *pipes);

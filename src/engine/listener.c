@@ -87,7 +87,7 @@ listener_new(struct snapshot *s, size_t index, struct listener *const *old,
 		return NULL;
 	}
 	atomic_init(&l->refs, 1);
-	addr_format(&l->bound, l->name);
+	l->name = settings->address;
 	l->snapshot = snapshot_get(s);
 	l->settings = settings;
 	return l;

@@ -86,24 +86,17 @@ copy(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 	return IO_OK;
 }
 
-/* Fills the pipe from the socket. IO_AGAIN with an empty pipe: nothing there.
- */
+/* Fills the pipe from the socket. */
 static enum io
 fill_pipe(struct leg *from, struct pipe *pipe)
 {
 	ssize_t n = splice(from->watch.fd, NULL, pipe->write_fd, NULL,
 	    PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
-	if (n > 0) {
-		pipe->bytes += (size_t)n;
-		return IO_OK;
-	}
-	if (n == 0 && !from->reset)
-		return IO_EOF;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return IO_AGAIN;
-	from->reset = from->failed = true;
-	return IO_ERROR;
+	if (n <= 0)
+		return n == 0 ? IO_EOF : IO_AGAIN;
+	pipe->bytes += (size_t)n;
+	return IO_OK;
 }
 
 static enum io
@@ -111,22 +104,17 @@ move(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 {
 	struct pipes *pipes = &c->worker->pipes;
 	struct pipe *pipe = pipes_borrow(pipes);
-	enum io io;
 
 	if (!pipe)
 		return copy(c, from, to, share);
-	io = fill_pipe(from, pipe);
-	share->reads++;
-	if (io != IO_OK) {
+	if (fill_pipe(from, pipe) != IO_OK) {
 		pipes_return(pipes, pipe);
-		if (io != IO_AGAIN)
-			return io;
-		/* Urgent data stops a splice and not a read. */
-		if (socket_unread_bytes(from->watch.fd) > 0)
-			return copy(c, from, to, share);
-		from->readable = false;
-		return IO_AGAIN;
+		/* Urgent data stops a splice, with EAGAIN or, once the peer
+		 * has sent its FIN, with what looks like the end; and an
+		 * error is best heard from a read. */
+		return copy(c, from, to, share);
 	}
+	share->reads++;
 	share->bytes += pipe->bytes;
 	note_moved(c, to, pipe->bytes);
 	to->pipe = pipe;

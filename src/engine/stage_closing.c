@@ -37,14 +37,12 @@ static void
 part(struct conn *c)
 {
 	uint8_t record[ALERT_RECORD_BYTES];
-	size_t count;
 
 	c->parted = true;
 	socket_set_lowat(c->client.watch.fd, 1);
 	if (c->alert != 0) {
 		alert_record(c->alert, record);
-		(void)leg_write(
-		    &c->client, span_of(record, sizeof(record)), &count);
+		(void)leg_say(&c->client, span_of(record, sizeof(record)));
 	}
 	leg_shut(&c->client);
 	conn_set_deadline(c, LINGER_MS);

@@ -26,9 +26,7 @@ refuse(struct conn *c, const struct hello_result *r, struct span wire)
 		return STEP_CLOSE;
 	}
 	if (hello_looks_like_http(wire)) {
-		size_t count;
-
-		(void)leg_write(&c->client, span_text(http_answer), &count);
+		(void)leg_say(&c->client, span_text(http_answer));
 		conn_close(c, REASON_NOT_TLS, CLOSE_LINGER, "http");
 		return STEP_CLOSE;
 	}

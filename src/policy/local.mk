@@ -24,3 +24,6 @@ libpolicy_a_SOURCES += \
 	src/policy/shared.c src/policy/shared.h
 
 libpolicy_a_SOURCES += src/policy/version.c src/policy/version.h
+libpolicy_a_SOURCES += \
+	src/policy/lexer.c src/policy/lexer.h \
+	src/policy/lint.c src/policy/lint.h

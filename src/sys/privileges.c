@@ -3,12 +3,14 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -77,6 +79,35 @@ privileges_user_exists(const char *user)
 	struct account ignored;
 
 	return find_account(user, &ignored);
+}
+
+static int
+give(int fd, const struct account *a)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) != 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_uid != 0)
+		return -EINVAL;
+	return fchown(fd, a->uid, a->gid) == 0 ? 0 : -errno;
+}
+
+int
+privileges_give_file(const char *path, const char *user)
+{
+	struct account a;
+	int r = find_account(user, &a);
+
+	if (r != 0 || geteuid() != 0)
+		return r;
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	r = give(fd, &a);
+	close(fd);
+	return r;
 }
 
 /* Keeps CAP_NET_BIND_SERVICE and nothing else, for the calling thread. glibc

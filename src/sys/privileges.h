@@ -29,6 +29,13 @@ void privileges_refuse_new(void);
  */
 int privileges_become(const char *user, struct text *error) MUST_CHECK;
 
+/*
+ * Gives a file that was just made as root to `user`, so that it can be opened
+ * again after the change. Regular files that belong to root only, and no
+ * symbolic link is followed. Nothing when not root. 0 or -errno.
+ */
+int privileges_give_file(const char *path, const char *user) MUST_CHECK;
+
 /* Whether there is such a user. 0 or -ENOENT or another -errno. */
 int privileges_user_exists(const char *user) MUST_CHECK;
 

@@ -7,7 +7,7 @@ tests_unit_test_flags_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_sink
 tests_unit_test_sink_SOURCES = tests/unit/test_sink.c
 tests_unit_test_sink_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_sink_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+tests_unit_test_sink_LDADD = libcmd.a libsys.a libbase.a $(UNIT_LIBS)
 
 # The screen's lines, without a terminal and without an edge.
 check_PROGRAMS += tests/unit/test_screen
@@ -24,3 +24,9 @@ check_PROGRAMS += tests/unit/test_privileges
 tests_unit_test_privileges_SOURCES = tests/unit/test_privileges.c
 tests_unit_test_privileges_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_privileges_LDADD = libsys.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_load
+tests_unit_test_load_SOURCES = tests/unit/test_load.c
+tests_unit_test_load_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_load_LDADD = libcmd.a libconfig.a libtls.a libsys.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)

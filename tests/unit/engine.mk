@@ -13,3 +13,12 @@ tests_unit_test_balance_LDADD = libengine.a libbase.a $(UNIT_LIBS)
 tests_unit_test_journal_SOURCES = tests/unit/test_journal.c
 tests_unit_test_journal_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_journal_LDADD = libengine.a libbase.a $(UNIT_LIBS)
+
+# --wrap=calloc lets the n-th allocation fail.
+check_PROGRAMS += tests/unit/test_health
+tests_unit_test_health_SOURCES = tests/unit/test_health.c \
+	tests/unit/dns_server.c tests/unit/dns_server.h
+tests_unit_test_health_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_health_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+tests_unit_test_health_LDADD = libengine.a libsys.a libwire.a libbase.a \
+	$(CARES_LIBS) $(GEO_LIBS) $(UNIT_LIBS)

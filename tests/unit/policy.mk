@@ -13,3 +13,9 @@ tests_unit_test_policy_run_SOURCES = tests/unit/test_policy_run.c \
 	tests/unit/policy_support.c tests/unit/policy_support.h
 tests_unit_test_policy_run_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_run_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_lint
+tests_unit_test_policy_lint_SOURCES = tests/unit/test_policy_lint.c \
+	src/policy/lexer.c src/policy/lint.c
+tests_unit_test_policy_lint_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_lint_LDADD = libbase.a $(UNIT_LIBS)

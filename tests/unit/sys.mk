@@ -35,3 +35,12 @@ check_PROGRAMS += tests/unit/test_timeouts
 tests_unit_test_timeouts_SOURCES = tests/unit/test_timeouts.c src/sys/timeouts.c
 tests_unit_test_timeouts_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_timeouts_LDADD = libbase.a $(UNIT_LIBS)
+
+# --wrap=clock_ms lets minutes pass without waiting for them.
+check_PROGRAMS += tests/unit/test_resolver
+tests_unit_test_resolver_SOURCES = tests/unit/test_resolver.c \
+	tests/unit/dns_server.c tests/unit/dns_server.h
+tests_unit_test_resolver_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_resolver_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
+tests_unit_test_resolver_LDADD = libsys.a libwire.a libbase.a $(CARES_LIBS) \
+	$(GEO_LIBS) $(UNIT_LIBS)
