@@ -8,7 +8,6 @@
 #define MESSAGE_HEADER_BYTES 4
 #define RECORD_HANDSHAKE 22
 #define MESSAGE_CLIENT_HELLO 1
-#define SERVER_NAME_MAX_BYTES 255
 
 enum extension {
 	EXT_SERVER_NAME = 0,
@@ -176,11 +175,10 @@ check_size(const struct walk *w)
 	if (w->message_bytes > 0 && w->got > w->message_bytes)
 		return malformed(ALERT_UNEXPECTED_MESSAGE,
 		    "another message in the record of the ClientHello");
-	if (w->got < MESSAGE_HEADER_BYTES || w->message_bytes > 0) {
-		if (w->at + wire_bytes_for(missing(w)) > HELLO_MAX_BYTES)
-			return malformed(ALERT_ILLEGAL_PARAMETER,
-			    "the ClientHello is over 64 KiB");
-	}
+	if (w->message_bytes > 0 &&
+	    w->at + wire_bytes_for(missing(w)) > HELLO_MAX_BYTES)
+		return malformed(
+		    ALERT_ILLEGAL_PARAMETER, "the ClientHello is over 64 KiB");
 	return ok();
 }
 
@@ -419,19 +417,15 @@ check_fields(const struct hello *h, const struct reader *r)
 	return ok();
 }
 
-/* RFC 6066 section 3 and the design's rule: what is no host name matches
- * nothing and is never looked up. */
+/* What is no host name (RFC 6066 section 3) matches nothing, is never looked up
+ * and gets no default endpoint. */
 static struct hello_result
 check_server_name(struct block *b)
 {
-	struct span name = b->server_name;
-	const char *why = "server_name: it has a NUL or is over 255 bytes";
+	const char *why;
 
-	if (!b->hello->has_server_name)
-		return ok();
-	if (name.len <= SERVER_NAME_MAX_BYTES &&
-	    !memchr(name.data, 0, name.len) &&
-	    host_parse(name, &b->hello->server_name, &why) == 0)
+	if (!b->hello->has_server_name ||
+	    host_parse(b->server_name, &b->hello->server_name, &why) == 0)
 		return ok();
 	return fault(HELLO_FAULT_NAME, ALERT_UNRECOGNIZED_NAME, why);
 }

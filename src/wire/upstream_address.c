@@ -116,6 +116,10 @@ parse_host(struct span host, bool in_brackets, struct upstream_address *out,
 	out->kind = UPSTREAM_NAME;
 	if (host_parse(host, &out->name, &fault) != 0)
 		return refuse(out, why, fault);
+	/* "unix:80", as it would be written, is read as a path. */
+	if (span_is(host_span(&out->name), "unix"))
+		return refuse(out, why,
+		    "a host named unix needs a longer name or an address");
 	return 0;
 }
 

@@ -2,30 +2,15 @@
  * What the fuzz targets share. A target is one file with LLVMFuzzerTestOneInput
  * and lines in its first comment for tests/fuzz/run: "Sources:" (folders of
  * src/, or files such as config/tree.c), "Options:" (of libFuzzer) and, if it
- * needs any, "Packages:" (for pkg-config). A broken invariant is an ASSERT, which
- * aborts.
+ * needs any, "Packages:" (for pkg-config). A broken invariant is an ASSERT,
+ * which aborts.
  */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 
-#include <stdlib.h>
-
-#include "base/compiler.h"
-#include "base/span.h"
+#include "bytes.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* A copy of exactly this size, so that a read of the byte after it is seen. */
-static inline uint8_t *
-exact_copy(struct span s)
-{
-	uint8_t *copy = malloc(s.len > 0 ? s.len : 1);
-
-	ASSERT(copy);
-	if (s.len > 0)
-		memcpy(copy, s.data, s.len);
-	return copy;
-}
 
 static inline bool
 is_inside(struct span part, struct span whole)

@@ -211,7 +211,7 @@ def fuzz_proxy():
 
 def fuzz_host():
     yield from BAD_NAMES
-    yield from (b"*.a.test", b"*", b"*.", b"tls://a.test", b"tls://*.a.test",
+    yield from (b"uNix:8", b"*.a.test", b"*", b"*.", b"tls://a.test", b"tls://*.a.test",
                 b"tls://a.test:443", b"tls://a.test:8443", b"https://a.test",
                 b"443", b"0", b"65535", b"65536", b"a.test:80",
                 b"192.0.2.1:80", b"[2001:db8::1]:80", b"[::1]", b"[::1",

@@ -207,6 +207,16 @@ START_TEST(long_lists_are_counted_as_99)
 	static struct bytes ciphers;
 	struct hello_spec spec;
 
+	for (size_t count = 99; count <= 100; count++) {
+		ciphers.len = 0;
+		for (size_t i = 0; i < count; i++)
+			add_u16(&ciphers, 0x1301);
+		spec = hello_spec_of(BYTES(""));
+		spec.ciphers = bytes_span(&ciphers);
+		ck_assert_int_eq(strncmp(ja4_of(&spec), "t12i9900", 8), 0);
+	}
+	ciphers.len = 0;
+
 	block.len = 0;
 	for (size_t i = 0; i < 300; i++)
 		add_extension(&block, 60000 - i, BYTES(""));

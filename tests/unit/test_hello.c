@@ -179,6 +179,30 @@ START_TEST(build_fits_exactly_or_says_so)
 }
 END_TEST
 
+START_TEST(build_refuses_what_no_hello_can_hold)
+{
+	static uint8_t bytes[100000];
+	static char name[70000];
+	const char *const empty[] = { "" }, *const full[] = { name };
+
+	memset(name, 'a', sizeof(name) - 1);
+	for (size_t len = 16000; len < sizeof(name); len += 18000) {
+		size_t built = hello_build(
+		    bytes, sizeof(bytes), span_of(name, len), NULL, 0);
+
+		ck_assert_int_eq(built > 0, len == 16000);
+	}
+	ck_assert_uint_eq(
+	    hello_build(bytes, sizeof(bytes), BYTES("a"), empty, 1), 0);
+	name[256] = '\0';
+	ck_assert_uint_eq(
+	    hello_build(bytes, sizeof(bytes), BYTES("a"), full, 1), 0);
+	name[255] = '\0';
+	ck_assert_uint_gt(
+	    hello_build(bytes, sizeof(bytes), BYTES("a"), full, 1), 0);
+}
+END_TEST
+
 START_TEST(two_records_cut_anywhere)
 {
 	static struct bytes message;
@@ -248,6 +272,24 @@ START_TEST(a_drip_costs_few_wakes)
 	ck_assert_uint_gt(wire.len, 54000);
 	ck_assert_uint_le(count_wakes(bytes_span(&wire)), 60);
 	check_ok(bytes_span(&wire), "a.test");
+}
+END_TEST
+
+START_TEST(what_is_needed_is_the_header_then_the_rest)
+{
+	struct span s = hello_named(BYTES("a.test"));
+
+	ck_assert_uint_eq(parse(span_of(s.data, 0)).needed_bytes, 1);
+	ck_assert_uint_eq(parse(span_of(s.data, 1)).needed_bytes, 5);
+	ck_assert_uint_eq(parse(span_of(s.data, 5)).needed_bytes, 9);
+	ck_assert_uint_eq(parse(span_of(s.data, 8)).needed_bytes, 9);
+	ck_assert_uint_eq(parse(span_of(s.data, 9)).needed_bytes, s.len);
+	/* 100 bytes more than the first record has, and another header. */
+	ck_assert_uint_eq(parse(BYTES("\x16\3\1\1\0\1\0\1\x60")).needed_bytes,
+	    5 + 256 + 5 + 100);
+	/* One byte a record: three more of the header, at best in one. */
+	ck_assert_uint_eq(
+	    parse(BYTES("\x16\3\1\0\1\1")).needed_bytes, 6 + 5 + 3);
 }
 END_TEST
 
@@ -511,6 +553,7 @@ static const struct {
 	     "a",
 	    50),
 	CASE("\0\0\0\6\xff\xff\0\0\1a", 50),
+	CASE("\0\0\0\7\0\4\0\0\1a\0", 50),
 	CASE("\0\0\0\6\0\4\1\0\1a", 50),
 	CASE("\0\0\0\x0a\0\x08\0\0\1a\0\0\1b", 50),
 	CASE("\0\0\0\x0a\0\x08\0\0\1a\1\0\1b", 50),
@@ -523,6 +566,7 @@ static const struct {
 	CASE("\0\x10\0\6\0\4\2h2\0", 50),
 	CASE("\0\x10\0\5\0\2\2h2", 50),
 	CASE("\0\x10\0\5\0\4\2h2", 50),
+	CASE("\0\x10\0\6\0\3\2h2\0", 50),
 	CASE("\0\x10\0\5\0\3\3h2", 50),
 	CASE("\0\x10\0\5\0\3\1h2", 50),
 	/* supported_versions, one byte of length. */
@@ -791,9 +835,11 @@ add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, a_hello_in_one_record_is_read_in_place);
 	tcase_add_test(tcase, build_fits_exactly_or_says_so);
+	tcase_add_test(tcase, build_refuses_what_no_hello_can_hold);
 	tcase_add_test(tcase, two_records_cut_anywhere);
 	tcase_add_test(tcase, a_hello_over_records_is_copied_once);
 	tcase_add_test(tcase, a_drip_costs_few_wakes);
+	tcase_add_test(tcase, what_is_needed_is_the_header_then_the_rest);
 	tcase_add_test(tcase, later_records_are_not_ours);
 	tcase_add_test(tcase, what_is_not_tls_is_known_by_its_first_byte);
 	tcase_add_test(
