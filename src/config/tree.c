@@ -168,6 +168,7 @@ read_all(int fd, char **out, size_t *len)
 {
 	size_t room = 0, used = 0;
 	char *data = NULL;
+	int err;
 
 	for (;;) {
 		ssize_t got;
@@ -176,6 +177,7 @@ read_all(int fd, char **out, size_t *len)
 			size_t wanted = room ? 2 * room : 65536;
 			char *more = realloc(data, wanted);
 
+			err = -ENOMEM;
 			if (more == NULL)
 				goto fail;
 			data = more;
@@ -184,7 +186,8 @@ read_all(int fd, char **out, size_t *len)
 		got = read(fd, data + used, room - used);
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got < 0)
+		err = got < 0 ? -errno : 0;
+		if (err < 0)
 			goto fail;
 		used += (size_t)got;
 		if (got == 0 || used > TREE_MAX_BYTES)
@@ -195,7 +198,7 @@ read_all(int fd, char **out, size_t *len)
 	return 0;
 fail:
 	free(data);
-	return errno ? -errno : -ENOMEM;
+	return err;
 }
 
 /* Judged by size first: a huge file is refused without being read. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "config_fixture.h"
 
@@ -170,6 +171,32 @@ START_TEST(any_allocation_may_fail_on_the_way_to_a_refusal)
 }
 END_TEST
 
+START_TEST(any_allocation_of_a_file_may_fail)
+{
+	char path[] = "/tmp/test_config_memory.XXXXXX";
+	int fd = mkstemp(path);
+	struct tree *t = NULL;
+	unsigned n = 0;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, good, sizeof(good) - 1), sizeof(good) - 1);
+	close(fd);
+	while (t == NULL) {
+		struct problems *p = problems_new();
+
+		allocation_count = 0;
+		fail_at = ++n;
+		t = tree_read_file(path, p);
+		fail_at = 0;
+		ck_assert_int_eq(t == NULL, problems_count(p) > 0);
+		problems_free(p);
+	}
+	tree_free(t);
+	ck_assert_uint_gt(n, 100);
+	unlink(path);
+}
+END_TEST
+
 static const struct {
 	const char *path, *value;
 } settings[] = {
@@ -219,6 +246,7 @@ add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, any_allocation_may_fail);
 	tcase_add_test(tcase, any_allocation_may_fail_on_the_way_to_a_refusal);
+	tcase_add_test(tcase, any_allocation_of_a_file_may_fail);
 	tcase_add_test(tcase, any_allocation_of_a_flag_may_fail);
 }
 

@@ -591,6 +591,57 @@ START_TEST(at_most_256_upstreams)
 }
 END_TEST
 
+/* One byte more than may be, and then exactly so many. */
+static void
+check_longest(
+    const char *head, size_t longest, const char *tail, const char *said)
+{
+	char text[8192];
+	int len;
+
+	len = snprintf(
+	    text, sizeof(text), "%s%0*d%s", head, (int)longest + 1, 7, tail);
+	ck_assert_int_lt(len, (int)sizeof(text));
+	fixture_refused(&(struct refusal){ text, said });
+	snprintf(text, sizeof(text), "%s%0*d%s", head, (int)longest, 7, tail);
+	snapshot_put(fixture_snapshot(text));
+}
+
+START_TEST(texts_have_limits)
+{
+	check_longest(HEAD "edge: { user: u", 63, " }\n" ONE,
+	    "t.yaml:2:15: 'user' is longer than 64 bytes");
+	check_longest(HEAD
+	    "endpoints: [ { url: tls://a.test, upstream: 192.0.2.1:1,\n"
+	    "metadata: x",
+	    4095, " } ]\n",
+	    "t.yaml:3:11: 'metadata' is longer than 4096 bytes");
+	check_longest(HEAD
+	    "endpoints: [ { url: tls://a.test, upstream: 192.0.2.1:1,\n"
+	    "labels: { a: x",
+	    1023, " } } ]\n",
+	    "t.yaml:3:11: 'labels': a name has at most 64 bytes, a value "
+	    "1024");
+	check_longest(HEAD
+	    "endpoints: [ { url: tls://a.test, upstream: 192.0.2.1:1,\n"
+	    "labels: { x",
+	    63, ": x } } ]\n",
+	    "t.yaml:3:11: 'labels': a name has at most 64 bytes, a value "
+	    "1024");
+}
+END_TEST
+
+START_TEST(metadata_and_labels_may_be_empty)
+{
+	struct snapshot *s =
+	    fixture_snapshot(ENDPOINT("metadata: \"\"\n  labels: { a: }"));
+
+	ck_assert_str_eq(s->endpoints[0]->metadata, "");
+	ck_assert_str_eq(s->endpoints[0]->label_values[0], "");
+	snapshot_put(s);
+}
+END_TEST
+
 START_TEST(a_policy_may_choose_the_upstream)
 {
 	snapshot_put(
@@ -628,6 +679,8 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, every_key_of_the_edge_is_read);
 	tcase_add_test(tcase, every_key_of_an_endpoint_is_read);
 	tcase_add_test(tcase, at_most_256_upstreams);
+	tcase_add_test(tcase, texts_have_limits);
+	tcase_add_test(tcase, metadata_and_labels_may_be_empty);
 	tcase_add_test(tcase, a_policy_may_choose_the_upstream);
 	tcase_add_test(tcase, every_truncation_is_judged);
 }

@@ -342,6 +342,15 @@ START_TEST(files_that_cannot_be_read_are_named)
 	lines = said_about_file("/");
 	ck_assert_str_eq(lines, "/: cannot read: it is a folder");
 	free(lines);
+	/* Its first page is never mapped, so that the read itself fails. */
+	lines = said_about_file("/proc/self/mem");
+	ck_assert_str_eq(
+	    lines, "/proc/self/mem: cannot read: Input/output error");
+	free(lines);
+	lines = said_about_file("/dev/zero");
+	ck_assert_str_eq(
+	    lines, "/dev/zero:1:1: the file is larger than 16 MiB");
+	free(lines);
 }
 END_TEST
 
