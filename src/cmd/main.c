@@ -78,6 +78,23 @@ match_words(const char *command, int argc, char **argv)
 	return words;
 }
 
+static bool
+asks_for(const char *word, const char *a, const char *b)
+{
+	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
+}
+
+/* "policy" alone names two commands and neither. */
+static int
+unknown_policy_command(int argc, char **argv)
+{
+	if (argc > 1 && asks_for(argv[1], "--help", "-h"))
+		return print_help(write_overview, NULL);
+	say_error("lunette policy needs check or test, and files: lunette "
+		  "policy check FILE...");
+	return EXIT_USAGE;
+}
+
 static int
 unknown_command(int argc, char **argv)
 {
@@ -89,11 +106,8 @@ unknown_command(int argc, char **argv)
 		names[i] = usage_of(i)->command;
 	text_init(&words, storage, sizeof(storage));
 	text_add_escaped(&words, span_text(argv[0]), 64);
-	if (strcmp(argv[0], "policy") == 0) {
-		say_error("lunette policy needs check or test and files: "
-			  "lunette policy check FILE...");
-		return EXIT_USAGE;
-	}
+	if (strcmp(argv[0], "policy") == 0)
+		return unknown_policy_command(argc, argv);
 	const char *nearest =
 	    nearest_word(span_text(argv[0]), names, COMMAND_COUNT);
 
@@ -104,12 +118,6 @@ unknown_command(int argc, char **argv)
 		say_error("unknown command %s; see lunette --help", words.data);
 	(void)argc;
 	return EXIT_USAGE;
-}
-
-static bool
-asks_for(const char *word, const char *a, const char *b)
-{
-	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
 int
