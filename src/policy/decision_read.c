@@ -244,7 +244,7 @@ read_terminate_at(struct reader *r, const char *key)
 static bool
 read_proxy_proto(struct reader *r, const char *key)
 {
-	int64_t n;
+	int64_t n = 0;
 
 	if (!read_whole(r, key, 0, 2, &n))
 		return false;
