@@ -140,7 +140,7 @@ schema_write_manual(struct text *out)
 	write_section(out, "", &schema_root, add_entry);
 	text_add(
 	    out, ".SS Type, default, file and when a change takes effect\n");
-	text_add(out, ".nh\n.TS\nl1 lw(18n)1 lw(13n)1 l1 l.\n");
+	text_add(out, ".nh\n.TS\nl1 lw(18n)1 lw(12n)1 l1 l.\n");
 	text_add(out, "\\fBkey\\fP\t\\fBtype\\fP\t\\fBdefault\\fP\t"
 		      "\\fBfile\\fP\t\\fBchange\\fP\n");
 	write_section(out, "", &schema_root, add_row);
