@@ -291,6 +291,10 @@ push_ja4(lua_State *L, const struct view *v)
 	const struct hello *h = hello_of(v);
 	char text[JA4_TEXT_SIZE];
 
+	if (v->conn->ja4) {
+		lua_pushstring(L, v->conn->ja4);
+		return;
+	}
 	if (!h) {
 		lua_pushnil(L);
 		return;

@@ -15,10 +15,38 @@
 #define POLICY_FUNCTIONS_H
 
 /* X(Lua name, C function, phases, may wait, help: one sentence) */
-#define POLICY_FUNCTION_TABLE(X)
+#define POLICY_FUNCTION_TABLE(X)                                              \
+	X("active", lua_active, ANYTIME, false,                               \
+	    "Counts the live connections that conn:track tagged with a key.") \
+	X("cas", lua_cas, ANYTIME, false,                                     \
+	    "Not in this version: raises an error.")                          \
+	X("cidrs", lua_cidrs, LOADING, false,                                 \
+	    "Makes a set of networks, each with a value.")                    \
+	X("cidrs_file", lua_cidrs_file, LOADING, false,                       \
+	    "Makes a set of networks from a file.")                           \
+	X("domains", lua_domains, LOADING, false,                             \
+	    "Makes a table of host names and wildcards.")                     \
+	X("log.debug", lua_log_debug, ANYTIME, false,                         \
+	    "Writes a line to the log.")                                      \
+	X("log.error", lua_log_error, ANYTIME, false,                         \
+	    "Writes a line to the log.")                                      \
+	X("log.info", lua_log_info, ANYTIME, false,                           \
+	    "Writes a line to the log.")                                      \
+	X("log.warn", lua_log_warn, ANYTIME, false,                           \
+	    "Writes a line to the log.")                                      \
+	X("pool", lua_pool, LOADING, false,                                   \
+	    "Makes a pool of upstreams with balancing and health checks.")    \
+	X("rate", lua_rate, ANYTIME, false,                                   \
+	    "Takes a token from a bucket that all workers share.")            \
+	X("shared", lua_shared, ANYTIME, false,                               \
+	    "Opens a dictionary that all workers share.")                     \
+	X("sleep", lua_sleep, RUNNING, true, "Waits.")
 
 /* X(Lua name, C function, phases) */
-#define POLICY_INTERNAL_TABLE(X) X("mark_line", lua_mark_line, ANYTIME)
+#define POLICY_INTERNAL_TABLE(X)                   \
+	X("mark_line", lua_mark_line, ANYTIME)     \
+	X("resolve_ask", lua_resolve_ask, RUNNING) \
+	X("resolve_result", lua_resolve_result, RUNNING)
 
 /* Objects that library functions make: X(struct object_type variable). Their
  * metatables are registered when a state is made. */
@@ -27,6 +55,10 @@
 	X(tls_object)          \
 	X(hello_object)        \
 	X(geo_object)          \
-	X(network_object)
+	X(network_object)      \
+	X(cidrs_object)        \
+	X(domains_object)      \
+	X(pool_object)         \
+	X(shared_object)
 
 #endif

@@ -24,6 +24,18 @@ libpolicy_a_SOURCES += \
 	src/policy/shared.c src/policy/shared.h
 
 libpolicy_a_SOURCES += src/policy/version.c src/policy/version.h
+
+# The library that scripts call, and what tests scripts.
 libpolicy_a_SOURCES += \
+	src/policy/lib_domains.c \
+	src/policy/lib_log.c \
+	src/policy/lib_networks.c \
+	src/policy/lib_pool.c \
+	src/policy/lib_shared.c \
+	src/policy/lib_wait.c \
+	src/policy/checker.c \
 	src/policy/lexer.c src/policy/lexer.h \
-	src/policy/lint.c src/policy/lint.h
+	src/policy/lint.c src/policy/lint.h \
+	src/policy/simulation.c src/policy/simulation.h \
+	src/policy/simulation_read.c \
+	src/policy/tester.c

@@ -53,6 +53,7 @@ struct policy_conn {
 	int64_t start_wall_us;
 	const struct proxy_header *proxy; /* NULL: none */
 	struct span sni;		  /* empty: none */
+	const char *ja4; /* NULL: computed when a script asks for it */
 };
 
 struct policy_pool_settings {

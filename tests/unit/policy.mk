@@ -19,3 +19,9 @@ tests_unit_test_policy_lint_SOURCES = tests/unit/test_policy_lint.c \
 	src/policy/lexer.c src/policy/lint.c
 tests_unit_test_policy_lint_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_lint_LDADD = libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_tester
+tests_unit_test_policy_tester_SOURCES = tests/unit/test_policy_tester.c
+tests_unit_test_policy_tester_CPPFLAGS = $(UNIT_CPPFLAGS) \
+	-DSOURCE_FOLDER='"$(abs_top_srcdir)"'
+tests_unit_test_policy_tester_LDADD = $(POLICY_TEST_LIBS)
