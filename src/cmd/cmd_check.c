@@ -117,6 +117,13 @@ add_listeners(struct text *out, const struct snapshot *s)
 						    : "");
 }
 
+static void
+add_count(struct text *out, const char *before, size_t count, const char *what)
+{
+	text_addf(
+	    out, "%s%zu %s%s", before, count, what, count == 1 ? "" : "s");
+}
+
 static int
 print_summary(struct check *c, const char *path, const struct snapshot *s)
 {
@@ -124,11 +131,12 @@ print_summary(struct check *c, const char *path, const struct snapshot *s)
 							   : ENDPOINTS_SHOWN;
 
 	text_clear(&c->out);
-	text_addf(&c->out,
-	    "%s: fine: %zu listeners, %zu endpoints, %zu policy scripts, "
-	    "%zu event targets\n",
-	    path, s->listen_count, s->endpoint_count, s->script_count,
-	    s->event_count);
+	text_addf(&c->out, "%s: fine", path);
+	add_count(&c->out, ": ", s->listen_count, "listener");
+	add_count(&c->out, ", ", s->endpoint_count, "endpoint");
+	add_count(&c->out, ", ", s->script_count, "policy script");
+	add_count(&c->out, ", ", s->event_count, "event target");
+	text_add_char(&c->out, '\n');
 	add_listeners(&c->out, s);
 	for (size_t i = 0; i < shown; i++)
 		add_endpoint(&c->out, s->endpoints[i]);
