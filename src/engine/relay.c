@@ -93,10 +93,16 @@ fill_pipe(struct leg *from, struct pipe *pipe)
 	ssize_t n = splice(from->watch.fd, NULL, pipe->write_fd, NULL,
 	    PIPE_BYTES, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 
-	if (n <= 0)
-		return n == 0 ? IO_EOF : IO_AGAIN;
-	pipe->bytes += (size_t)n;
-	return IO_OK;
+	if (n > 0) {
+		pipe->bytes += (size_t)n;
+		return IO_OK;
+	}
+	if (n == 0 || errno == EAGAIN || errno == EINTR)
+		return IO_AGAIN;
+	/* The kernel tells a reset once: a read after this would say that the
+	 * stream had ended well. */
+	from->reset = from->failed = true;
+	return IO_ERROR;
 }
 
 static enum io
@@ -104,15 +110,17 @@ move(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 {
 	struct pipes *pipes = &c->worker->pipes;
 	struct pipe *pipe = pipes_borrow(pipes);
+	enum io io;
 
 	if (!pipe)
 		return copy(c, from, to, share);
-	if (fill_pipe(from, pipe) != IO_OK) {
+	io = fill_pipe(from, pipe);
+	if (io != IO_OK) {
 		pipes_return(pipes, pipe);
 		/* Urgent data stops a splice, with EAGAIN or, once the peer
-		 * has sent its FIN, with what looks like the end; and an
-		 * error is best heard from a read. */
-		return copy(c, from, to, share);
+		 * has sent its FIN, with what looks like the end: the read
+		 * knows. */
+		return io == IO_AGAIN ? copy(c, from, to, share) : io;
 	}
 	share->reads++;
 	share->bytes += pipe->bytes;
