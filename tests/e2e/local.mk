@@ -1,1 +1,40 @@
-# Filled by what this folder holds.
+# End-to-end tests: real programs against the built binary.
+EXTRA_DIST += \
+	tests/e2e/certificates.py \
+	tests/e2e/client.py \
+	tests/e2e/conftest.py \
+	tests/e2e/document.py \
+	tests/e2e/edge.py \
+	tests/e2e/hello.py \
+	tests/e2e/nameserver.py \
+	tests/e2e/process.py \
+	tests/e2e/proxyheader.py \
+	tests/e2e/scene.py \
+	tests/e2e/servers.py \
+	tests/e2e/shim_malloc.c \
+	tests/e2e/stream.py \
+	tests/e2e/test_01_passthrough.py \
+	tests/e2e/test_02_routing.py \
+	tests/e2e/test_03_hello.py \
+	tests/e2e/test_04_proxy_out.py \
+	tests/e2e/test_05_proxy_in.py \
+	tests/e2e/test_06_restriction.py \
+	tests/e2e/test_07_upstreams.py \
+	tests/e2e/test_08_policy.py \
+	tests/e2e/test_09_relay.py \
+	tests/e2e/test_10_limits.py \
+	tests/e2e/test_11_scale.py \
+	tests/e2e/test_12_events.py \
+	tests/e2e/test_13_reload.py \
+	tests/e2e/test_14_commands.py \
+	tests/e2e/test_15_malloc.py \
+	tests/e2e/upstream.py \
+	tests/e2e/waiting.py
+
+# PYTEST_ARGS selects: make check-e2e PYTEST_ARGS='-m core -x'
+check-e2e: lunette$(EXEEXT)
+	LUNETTE=$(abs_top_builddir)/lunette$(EXEEXT) \
+	SOURCE=$(abs_top_srcdir) BUILD=$(abs_top_builddir) \
+	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
+	    -p no:cacheprovider $(PYTEST_ARGS) $(srcdir)/tests/e2e
+.PHONY: check-e2e
