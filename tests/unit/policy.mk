@@ -25,3 +25,12 @@ tests_unit_test_policy_tester_SOURCES = tests/unit/test_policy_tester.c
 tests_unit_test_policy_tester_CPPFLAGS = $(UNIT_CPPFLAGS) \
 	-DSOURCE_FOLDER='"$(abs_top_srcdir)"'
 tests_unit_test_policy_tester_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_lib
+tests_unit_test_policy_lib_SOURCES = tests/unit/test_policy_lib.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_lib_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_lib_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=netset_new -Wl,--wrap=netset_add \
+	-Wl,--wrap=routes_new -Wl,--wrap=routes_add
+tests_unit_test_policy_lib_LDADD = $(POLICY_TEST_LIBS)
