@@ -294,6 +294,9 @@ on_mailbox(struct watch *watch, uint32_t events)
 	struct worker *w = CONTAINER_OF(watch, struct worker, mailbox_watch);
 
 	(void)events;
+	/* The wait may have been long: a new connection's deadline must not
+	 * be counted from before it. */
+	w->now_ms = clock_ms();
 	mailbox_deliver(&w->mailbox, w);
 }
 

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import tempfile
 import termios
+import time
 
 import pytest
 
@@ -275,3 +276,16 @@ def test_a_terminal_that_goes_away_ends_it(terminal):
     os.close(screen.fd)
     screen.fd = -1
     assert screen.process.wait(10 * PATIENCE) == 0
+
+
+def test_time_goes_on_while_nothing_happens(scene):
+    """A deadline is counted from when a connection came, not from when its
+    worker last had something to do."""
+    edge = scene.edge(ENDPOINT, edge={"workers": 1,
+                                      "timeouts": {"hello": "1s"}})
+    time.sleep(1.5)  # what is tested is the passing of this time
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", edge.port), timeout=10) as c:
+        assert c.recv(1) == b""
+    assert time.monotonic() - begun > 0.9
+    assert edge.event()["close"]["reason"] == "hello_timeout"
