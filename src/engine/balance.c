@@ -75,6 +75,7 @@ build_ring(struct balancer *b)
 
 	for (size_t i = 0; i < b->count; i++)
 		units += b->members[i].weight;
+	ASSERT(units > 0);
 	per_unit = RING_POINTS_MAX / units;
 	if (per_unit > RING_POINTS_A_UNIT)
 		per_unit = RING_POINTS_A_UNIT;
@@ -198,7 +199,7 @@ gather(const struct balancer *b, const struct balancer_tried *tried,
 		else
 			down[down_count++] = (uint16_t)i;
 	}
-	if (c->count > 0)
+	if (c->count > 0 || down_count == 0)
 		return;
 	memcpy(c->index, down, down_count * sizeof(down[0]));
 	c->count = down_count;
@@ -285,6 +286,7 @@ draw(const struct balancer *b, struct candidates *c)
 
 	for (size_t k = 0; k < c->count; k++)
 		units += b->members[c->index[k]].weight;
+	ASSERT(units > 0);
 	at = random_quick() % units;
 	while (at >= b->members[c->index[i]].weight)
 		at -= b->members[c->index[i++]].weight;

@@ -13,7 +13,7 @@ struct listener {
 	atomic_uint refs;
 	int fd;
 	struct addr bound;	   /* with the port the kernel chose */
-	const char *name; /* as written; lives in `settings` */
+	const char *name;	   /* as written; lives in `settings` */
 	struct snapshot *snapshot; /* counted; what `settings` lives in */
 	const struct listen_settings *settings;
 };
