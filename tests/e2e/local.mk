@@ -34,6 +34,7 @@ EXTRA_DIST += \
 # PYTEST_ARGS selects: make check-e2e PYTEST_ARGS='-m core -x'
 check-e2e: lunette$(EXEEXT)
 	LUNETTE=$(abs_top_builddir)/lunette$(EXEEXT) \
+	LUNETTE_LUA=$(abs_top_srcdir)/lua \
 	SOURCE=$(abs_top_srcdir) BUILD=$(abs_top_builddir) \
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
 	    -p no:cacheprovider $(PYTEST_ARGS) $(srcdir)/tests/e2e
