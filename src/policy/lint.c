@@ -1,9 +1,9 @@
 #include "policy/lint.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "policy/lexer.h"
+#include "policy/symbols.h"
 
 /* What a table or a function that stands here is for. */
 enum role {
@@ -15,41 +15,11 @@ enum role {
 	ROLE_OPEN_PART,	    /* such a table with keys of the author's choice */
 };
 
-enum root { ROOT_NONE, ROOT_GLOBAL, ROOT_LIBRARY };
-
-/* What is known of an expression's value: a path from a global or from
- * require "lunette", or nothing. `checked` members have been judged already. */
-struct known {
-	enum root root;
-	struct span path[LINT_MAX_PATH];
-	size_t count, checked;
-	int line;
-};
-
-struct local {
-	struct span name;
-	struct known value;
-};
-
-struct defined {
-	struct span name;
-	struct defined *next;
-};
-
 struct lint {
 	struct lexer lexer;
 	struct token token, ahead;
-	const char *file;
-	const struct lint_world *world;
-	struct text *out;
-	size_t findings;
-	bool collecting; /* first pass: only note the globals that are set */
-	bool no_memory;
-	struct local *locals;
-	size_t local_count, local_size;
-	struct defined *defined;
+	struct symbols symbols;
 	enum role returns; /* what `return` gives in this function */
-	int function_depth;
 };
 
 static struct known expression(
@@ -85,162 +55,10 @@ take_name(struct lint *l)
 }
 
 static void
-finding(struct lint *l, int line, const char *what, struct span name)
-{
-	if (l->collecting)
-		return;
-	l->findings++;
-	text_addf(l->out, "%s:%d: %s '", l->file, line, what);
-	text_add_escaped(l->out, name, 80);
-	text_add(l->out, "'\n");
-}
-
-/* Scopes. */
-
-static void
-declare(struct lint *l, struct span name, const struct known *value)
-{
-	if (l->local_count == l->local_size) {
-		size_t size = l->local_size ? l->local_size * 2 : 64;
-		struct local *grown =
-		    realloc(l->locals, size * sizeof(struct local));
-
-		if (grown == NULL) {
-			l->no_memory = true;
-			return;
-		}
-		l->locals = grown;
-		l->local_size = size;
-	}
-	l->locals[l->local_count++] =
-	    (struct local){ .name = name, .value = *value };
-}
-
-static void
 declare_unknown(struct lint *l, struct span name)
 {
-	declare(l, name, &(struct known){ .root = ROOT_NONE });
-}
-
-static struct local *
-find_local(struct lint *l, struct span name)
-{
-	for (size_t i = l->local_count; i > 0; i--)
-		if (span_equal(l->locals[i - 1].name, name))
-			return &l->locals[i - 1];
-	return NULL;
-}
-
-static bool
-is_defined(const struct lint *l, struct span name)
-{
-	for (struct defined *d = l->defined; d != NULL; d = d->next)
-		if (span_equal(d->name, name))
-			return true;
-	return false;
-}
-
-static void
-define(struct lint *l, struct span name)
-{
-	struct defined *d;
-
-	if (is_defined(l, name))
-		return;
-	d = malloc(sizeof(*d));
-	if (d == NULL) {
-		l->no_memory = true;
-		return;
-	}
-	*d = (struct defined){ .name = name, .next = l->defined };
-	l->defined = d;
-}
-
-static void
-set_global(struct lint *l, struct span name, int line)
-{
-	/* While the script loads it may make globals; its functions run when
-	 * they are frozen. */
-	if (l->function_depth == 0)
-		define(l, name);
-	else
-		finding(l, line, "assignment to a global in a function,", name);
-}
-
-/* Judging what is used. */
-
-static bool
-world_knows(const struct lint *l, const struct known *k, size_t count)
-{
-	const struct lint_world *w = l->world;
-
-	if (k->root == ROOT_LIBRARY)
-		return count == 1 ||
-		       w->knows_library(w->data, k->path + 1, count - 1);
-	return is_defined(l, k->path[0]) || w->knows(w->data, k->path, count);
-}
-
-static void
-report_unknown(struct lint *l, const struct known *k, size_t count)
-{
-	char storage[256];
-	struct text t;
-
-	if (count == 1) {
-		finding(l, k->line, "unknown global", k->path[0]);
-		return;
-	}
-	text_init(&t, storage, sizeof(storage));
-	for (size_t i = 0; i < count; i++) {
-		if (i > 0)
-			text_add(&t, ".");
-		text_add_span(&t, k->path[i]);
-	}
-	finding(l, k->line, "unknown library name", text_span(&t));
-}
-
-static void
-use(struct lint *l, struct known *k)
-{
-	if (k->root == ROOT_NONE)
-		return;
-	for (size_t i = k->checked + 1; i <= k->count; i++) {
-		if (world_knows(l, k, i))
-			continue;
-		report_unknown(l, k, i);
-		k->root = ROOT_NONE;
-		return;
-	}
-	k->checked = k->count;
-}
-
-static struct known
-resolve(struct lint *l, struct span name, int line)
-{
-	struct local *local = find_local(l, name);
-	struct known k;
-
-	if (local != NULL) {
-		k = local->value;
-		k.line = line;
-		return k;
-	}
-	k = (struct known){ .root = ROOT_GLOBAL, .count = 1, .line = line };
-	k.path[0] = name;
-	return k;
-}
-
-static void
-add_member(struct lint *l, struct known *k, struct span name)
-{
-	if (k->root == ROOT_NONE)
-		return;
-	if (k->count == LINT_MAX_PATH) {
-		use(l, k);
-		k->root = ROOT_NONE;
-		return;
-	}
-	k->path[k->count++] = name;
+	symbols_declare(
+	    &l->symbols, name, &(struct known){ .root = ROOT_NONE });
 }
 
 static bool
@@ -279,7 +97,8 @@ role_in_script(struct lint *l, struct span key, int line)
 	if (span_is(key, "connect") || span_is(key, "retry"))
 		return ROLE_LOOK;
 	if (!span_is(key, "close"))
-		finding(l, line, "unknown key of a script,", key);
+		symbols_finding(
+		    &l->symbols, line, "unknown key of a script,", key);
 	return ROLE_ANY;
 }
 
@@ -288,14 +107,14 @@ static enum role
 judge_key(struct lint *l, enum role role, struct span within, struct span key,
     int line)
 {
-	const struct lint_world *w = l->world;
+	const struct lint_world *w = l->symbols.world;
 
 	if (role == ROLE_SCRIPT)
 		return role_in_script(l, key, line);
 	if (role != ROLE_DECISION && role != ROLE_DECISION_PART)
 		return ROLE_ANY;
 	if (!w->knows_key(w->data, within, key))
-		finding(l, line, "unknown decision key", key);
+		symbols_finding(&l->symbols, line, "unknown decision key", key);
 	return role == ROLE_DECISION ? role_in_decision(key) : ROLE_ANY;
 }
 
@@ -332,7 +151,7 @@ table_field(struct lint *l, enum role role, struct span within)
 		value = judge_key(l, role, within, key, line);
 	}
 	k = expression(l, value, key);
-	use(l, &k);
+	symbols_use(&l->symbols, &k);
 }
 
 static void
@@ -365,18 +184,18 @@ static void
 function_body(struct lint *l, enum role returns, bool method)
 {
 	enum role outer = l->returns;
-	size_t scope = l->local_count;
+	size_t scope = l->symbols.local_count;
 
 	l->returns = returns;
-	l->function_depth++;
+	l->symbols.function_depth++;
 	if (method)
 		declare_unknown(l, span_text("self"));
 	parameters(l);
 	block(l);
 	accept(l, "end");
-	l->function_depth--;
+	l->symbols.function_depth--;
 	l->returns = outer;
-	l->local_count = scope;
+	l->symbols.local_count = scope;
 }
 
 static void
@@ -396,7 +215,7 @@ expression_list(struct lint *l, enum role role)
 	do {
 		struct known k = expression(l, role, nothing);
 
-		use(l, &k);
+		symbols_use(&l->symbols, &k);
 	} while (accept(l, ","));
 }
 
@@ -440,7 +259,7 @@ call(struct lint *l, struct known *k)
 	bool decision =
 	    is_library_call(k, "forward") || is_library_call(k, "deny");
 
-	use(l, k);
+	symbols_use(&l->symbols, k);
 	arguments(l, decision ? ROLE_DECISION : ROLE_ANY);
 	k->root = ROOT_NONE;
 	if (!library)
@@ -454,10 +273,10 @@ index_by_value(struct lint *l, struct known *k)
 {
 	struct known inner;
 
-	use(l, k);
+	symbols_use(&l->symbols, k);
 	advance(l);
 	inner = expression(l, ROLE_ANY, nothing);
-	use(l, &inner);
+	symbols_use(&l->symbols, &inner);
 	accept(l, "]");
 	k->root = ROOT_NONE;
 }
@@ -465,7 +284,7 @@ index_by_value(struct lint *l, struct known *k)
 static void
 method_call(struct lint *l, struct known *k)
 {
-	use(l, k);
+	symbols_use(&l->symbols, k);
 	k->root = ROOT_NONE;
 	advance(l);
 	take_name(l);
@@ -477,7 +296,7 @@ suffix(struct lint *l, struct known *k)
 {
 	if (accept(l, ".")) {
 		k->line = l->token.line;
-		add_member(l, k, take_name(l));
+		symbols_add_member(&l->symbols, k, take_name(l));
 	} else if (token_is(&l->token, "[")) {
 		index_by_value(l, k);
 	} else if (token_is(&l->token, ":")) {
@@ -498,7 +317,7 @@ suffixed(struct lint *l)
 	if (l->token.kind == TOKEN_NAME) {
 		int line = l->token.line;
 
-		k = resolve(l, take_name(l), line);
+		k = symbols_resolve(&l->symbols, take_name(l), line);
 	} else if (accept(l, "(")) {
 		k = expression(l, ROLE_ANY, nothing);
 		accept(l, ")");
@@ -554,9 +373,9 @@ expression(struct lint *l, enum role role, struct span within)
 
 	while (is_binary(&l->token)) {
 		advance(l);
-		use(l, &k);
+		symbols_use(&l->symbols, &k);
 		k = operand(l, role, within);
-		use(l, &k);
+		symbols_use(&l->symbols, &k);
 		k.root = ROOT_NONE;
 	}
 	return k;
@@ -569,16 +388,16 @@ condition(struct lint *l)
 {
 	struct known k = expression(l, ROLE_ANY, nothing);
 
-	use(l, &k);
+	symbols_use(&l->symbols, &k);
 }
 
 static void
 scoped_block(struct lint *l)
 {
-	size_t scope = l->local_count;
+	size_t scope = l->symbols.local_count;
 
 	block(l);
-	l->local_count = scope;
+	l->symbols.local_count = scope;
 }
 
 static void
@@ -627,7 +446,7 @@ static void
 for_statement(struct lint *l)
 {
 	struct span names[MAX_NAMES];
-	size_t scope = l->local_count;
+	size_t scope = l->symbols.local_count;
 	size_t count;
 
 	advance(l);
@@ -640,19 +459,19 @@ for_statement(struct lint *l)
 	accept(l, "do");
 	block(l);
 	accept(l, "end");
-	l->local_count = scope;
+	l->symbols.local_count = scope;
 }
 
 static void
 repeat_statement(struct lint *l)
 {
-	size_t scope = l->local_count;
+	size_t scope = l->symbols.local_count;
 
 	advance(l);
 	block(l);
 	accept(l, "until");
 	condition(l); /* sees the block's locals */
-	l->local_count = scope;
+	l->symbols.local_count = scope;
 }
 
 static void
@@ -671,11 +490,11 @@ function_statement(struct lint *l)
 		take_name(l);
 	}
 	if (member) {
-		struct known k = resolve(l, name, line);
+		struct known k = symbols_resolve(&l->symbols, name, line);
 
-		use(l, &k);
-	} else if (find_local(l, name) == NULL) {
-		set_global(l, name, line);
+		symbols_use(&l->symbols, &k);
+	} else if (symbols_find_local(&l->symbols, name) == NULL) {
+		symbols_set_global(&l->symbols, name, line);
 	}
 	function_body(l, ROLE_ANY, method);
 }
@@ -696,7 +515,7 @@ local_values(struct lint *l, struct known *first)
 	do {
 		struct known k = expression(l, ROLE_ANY, nothing);
 
-		use(l, &k);
+		symbols_use(&l->symbols, &k);
 		if (n++ == 0)
 			*first = k;
 	} while (accept(l, ","));
@@ -723,7 +542,7 @@ local_statement(struct lint *l)
 	if (count != 1)
 		value.root = ROOT_NONE;
 	for (size_t i = 0; i < count; i++)
-		declare(l, names[i], &value);
+		symbols_declare(&l->symbols, names[i], &value);
 }
 
 static bool
@@ -746,15 +565,15 @@ return_statement(struct lint *l)
 static void
 assign(struct lint *l, struct known *target, struct span bare)
 {
-	struct local *local = find_local(l, bare);
+	struct local *local = symbols_find_local(&l->symbols, bare);
 
 	if (bare.len == 0) {
 		target->count = target->root == ROOT_NONE ? 0 : 1;
-		use(l, target);
+		symbols_use(&l->symbols, target);
 	} else if (local != NULL) {
 		local->value.root = ROOT_NONE;
 	} else {
-		set_global(l, bare, target->line);
+		symbols_set_global(&l->symbols, bare, target->line);
 	}
 }
 
@@ -776,7 +595,7 @@ expression_statement(struct lint *l)
 	struct known k = target(l, &bare);
 
 	if (!token_is(&l->token, "=") && !token_is(&l->token, ",")) {
-		use(l, &k);
+		symbols_use(&l->symbols, &k);
 		return;
 	}
 	assign(l, &k, bare);
@@ -843,8 +662,8 @@ block(struct lint *l)
 static void
 pass(struct lint *l, struct span source, bool collecting)
 {
-	l->collecting = collecting;
-	l->local_count = 0;
+	l->symbols.collecting = collecting;
+	l->symbols.local_count = 0;
 	l->returns = ROLE_SCRIPT;
 	lexer_init(&l->lexer, source);
 	l->ahead = lexer_next(&l->lexer);
@@ -856,28 +675,17 @@ pass(struct lint *l, struct span source, bool collecting)
 	}
 }
 
-static void
-lint_fini(struct lint *l)
-{
-	while (l->defined != NULL) {
-		struct defined *d = l->defined;
-
-		l->defined = d->next;
-		free(d);
-	}
-	free(l->locals);
-}
-
 int
 lint_source(struct span source, const char *file,
     const struct lint_world *world, struct text *out, size_t *count)
 {
-	struct lint l = { .file = file, .world = world, .out = out };
+	struct lint l = { .symbols = {
+			      .file = file, .world = world, .out = out } };
 
 	/* Functions may use globals that are set further down. */
 	pass(&l, source, true);
 	pass(&l, source, false);
-	lint_fini(&l);
-	*count = l.findings;
-	return l.no_memory ? -ENOMEM : 0;
+	symbols_fini(&l.symbols);
+	*count = l.symbols.findings;
+	return l.symbols.no_memory ? -ENOMEM : 0;
 }
