@@ -50,8 +50,9 @@ take(struct conn *c)
 	if (atomic_load_explicit(
 		&w->edge->wants_events, memory_order_relaxed)) {
 		r = conn_record(c);
+		/* Without memory the event goes without it. */
 		if (r)
-			ja4_fingerprint(&w->hello, r->ja4);
+			(void)!ja4_fingerprint(&w->hello, r->ja4);
 	}
 	conn_note_time(c, TIMING_HELLO);
 	return STEP_NEXT;

@@ -299,7 +299,8 @@ push_ja4(lua_State *L, const struct view *v)
 		lua_pushnil(L);
 		return;
 	}
-	ja4_fingerprint(h, text);
+	if (ja4_fingerprint(h, text) < 0)
+		state_raise(L, "out of memory");
 	lua_pushstring(L, text);
 }
 

@@ -223,7 +223,7 @@ lua_cidrs_file(lua_State *L)
 	lua_settop(L, 1);
 	n = push_networks(L);
 	content = push_file(L, path, NETWORKS_MAX_FILE);
-	state_add_to_version(state_of(L), content);
+	state_add_to_version(L, content);
 	for (unsigned number = 1; content.len > 0; number++) {
 		struct span line = without_comment(next_line(&content));
 

@@ -15,17 +15,20 @@
 
 /* Chained, so that neither the order nor the number of files is lost. */
 void
-state_add_to_version(struct policy *p, struct span content)
+state_add_to_version(lua_State *L, struct span content)
 {
+	struct policy *p = state_of(L);
 	char chain[2 * SHA256_HEX_SIZE];
 	struct text t;
 	char hex[SHA256_HEX_SIZE];
 
-	sha256_hex(content, hex);
+	if (sha256_hex(content, hex) < 0)
+		state_raise(L, "out of memory");
 	text_init(&t, chain, sizeof(chain));
 	text_add(&t, p->version);
 	text_add(&t, hex);
-	sha256_hex(text_span(&t), p->version);
+	if (sha256_hex(text_span(&t), p->version) < 0)
+		state_raise(L, "out of memory");
 	memcpy(p->version_text, p->version, POLICY_VERSION_SIZE - 1);
 }
 
@@ -36,7 +39,7 @@ loader_push_file(lua_State *L, const char *path)
 
 	if (source.len > 0 && source.data[0] == LUA_SIGNATURE[0])
 		state_raise(L, "%s: is bytecode, not text", path);
-	state_add_to_version(state_of(L), source);
+	state_add_to_version(L, source);
 	lua_pushfstring(L, "@%s", path);
 	if (luaL_loadbufferx(L, (const char *)source.data, source.len,
 		lua_tostring(L, -1), "t") != 0)

@@ -112,6 +112,7 @@ lua_load_scripts(lua_State *L)
 {
 	struct policy *p = state_of(L);
 
+	state_add_to_version(L, span_text("lunette policy"));
 	for (; p->loaded < p->settings.script_count; p->loaded++)
 		load_script(
 		    L, &p->scripts[p->loaded], p->settings.scripts[p->loaded]);
@@ -164,7 +165,6 @@ load_all(struct policy *p, struct text *error)
 	int status;
 
 	text_init(&why, storage, sizeof(storage));
-	state_add_to_version(p, span_text("lunette policy"));
 	state_enter(p, LOADING, POLICY_LOAD_CPU_MS);
 	status = state_protected(p, lua_load_scripts, NULL, &why);
 	if (p->faulted) {

@@ -171,8 +171,9 @@ struct span push_file(lua_State *L, const char *path, size_t max);
  * and when it is too long. */
 void state_resolve_path(
     lua_State *L, struct span path, char out[POLICY_PATH_SIZE]);
-/* Adds content that decides how scripts behave to the version. */
-void state_add_to_version(struct policy *p, struct span content);
+/* Adds content that decides how scripts behave to the version. Raises without
+ * memory. */
+void state_add_to_version(lua_State *L, struct span content);
 
 /* ---- objects (userdata) ---- */
 

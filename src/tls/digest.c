@@ -1,5 +1,6 @@
 #include "tls/digest.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 
@@ -18,7 +19,7 @@ fetch_sha256(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
-void
+int
 sha256_hex(struct span s, char out[SHA256_HEX_SIZE])
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -26,29 +27,32 @@ sha256_hex(struct span s, char out[SHA256_HEX_SIZE])
 	uint8_t hash[SHA256_BYTES];
 
 	pthread_once(&once, fetch_sha256);
-	ASSERT(sha256);
-	ASSERT(EVP_Digest(s.len ? s.data : hash, s.len, hash, NULL, sha256,
-		   NULL) == 1);
+	out[0] = '\0';
+	if (!sha256 || EVP_Digest(s.len ? s.data : hash, s.len, hash, NULL,
+			   sha256, NULL) != 1)
+		return -ENOMEM;
 	for (size_t i = 0; i < sizeof(hash); i++) {
 		out[2 * i] = digits[hash[i] >> 4];
 		out[2 * i + 1] = digits[hash[i] & 15];
 	}
 	out[2 * sizeof(hash)] = '\0';
+	return 0;
 }
 
 /* An underscore and the start of the hash; nothing at all is told by zeros. */
-static void
+static int
 add_hash(struct text *t, const struct text *canonical)
 {
 	char hex[SHA256_HEX_SIZE] = "000000000000";
 
-	if (canonical->len > 0)
-		sha256_hex(text_span(canonical), hex);
+	if (canonical->len > 0 && sha256_hex(text_span(canonical), hex) < 0)
+		return -ENOMEM;
 	text_add_char(t, '_');
 	text_add_span(t, span_of(hex, JA4_HASH_DIGITS));
+	return 0;
 }
 
-void
+int
 ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE])
 {
 	char storage[JA4_STORAGE_SIZE];
@@ -62,6 +66,9 @@ ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE])
 	ja4_build(h, &parts);
 	text_init(&t, out, JA4_TEXT_SIZE);
 	text_add(&t, parts.prefix);
-	add_hash(&t, &parts.ciphers);
-	add_hash(&t, &parts.extensions);
+	if (add_hash(&t, &parts.ciphers) == 0 &&
+	    add_hash(&t, &parts.extensions) == 0)
+		return 0;
+	text_clear(&t);
+	return -ENOMEM;
 }

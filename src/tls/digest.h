@@ -1,6 +1,6 @@
 /*
- * SHA-256 of bytes in memory, as hex. Any thread; asserts that the library can
- * (it can fail only without memory at the first call).
+ * SHA-256 of bytes in memory, as hex. Any thread. The library allocates for
+ * each digest, so it can fail.
  */
 #ifndef TLS_DIGEST_H
 #define TLS_DIGEST_H
@@ -11,9 +11,10 @@
 #define SHA256_HEX_SIZE 65
 #define JA4_TEXT_SIZE 37 /* "t13d1516h2_8daaf6152771_e5627efa2ab1" and NUL */
 
-void sha256_hex(struct span s, char out[SHA256_HEX_SIZE]);
+/* 0, or -ENOMEM with `out` empty. */
+int sha256_hex(struct span s, char out[SHA256_HEX_SIZE]) MUST_CHECK;
 
-/* The whole JA4 fingerprint of a hello. */
-void ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE]);
+/* The whole JA4 fingerprint of a hello. 0, or -ENOMEM with `out` empty. */
+int ja4_fingerprint(const struct hello *h, char out[JA4_TEXT_SIZE]) MUST_CHECK;
 
 #endif

@@ -20,7 +20,7 @@ ja4_of(const struct hello_spec *spec)
 	add_hello(&wire, spec, 16384);
 	r = hello_parse(bytes_span(&wire), scratch, &hello);
 	ck_assert_int_eq(r.parse, PARSE_OK);
-	ja4_fingerprint(&hello, fingerprint);
+	ck_assert_int_eq(ja4_fingerprint(&hello, fingerprint), 0);
 	return fingerprint;
 }
 
@@ -28,13 +28,13 @@ START_TEST(sha256_vectors)
 {
 	char hex[SHA256_HEX_SIZE];
 
-	sha256_hex(BYTES(""), hex);
+	ck_assert_int_eq(sha256_hex(BYTES(""), hex), 0);
 	ck_assert_str_eq(hex, "e3b0c44298fc1c149afbf4c8996fb924"
 			      "27ae41e4649b934ca495991b7852b855");
-	sha256_hex(span_of(NULL, 0), hex);
+	ck_assert_int_eq(sha256_hex(span_of(NULL, 0), hex), 0);
 	ck_assert_str_eq(hex, "e3b0c44298fc1c149afbf4c8996fb924"
 			      "27ae41e4649b934ca495991b7852b855");
-	sha256_hex(BYTES("abc"), hex);
+	ck_assert_int_eq(sha256_hex(BYTES("abc"), hex), 0);
 	ck_assert_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223"
 			      "b00361a396177a9cb410ff61f20015ad");
 }
@@ -46,7 +46,7 @@ hash_often(void *arg)
 	char hex[SHA256_HEX_SIZE];
 
 	for (int i = 0; i < 1000; i++) {
-		sha256_hex(BYTES("abc"), hex);
+		ck_assert_int_eq(sha256_hex(BYTES("abc"), hex), 0);
 		if (strncmp(hex, "ba7816bf", 8) != 0)
 			return NULL;
 	}
@@ -134,7 +134,7 @@ START_TEST(the_published_canonical_strings)
 	ck_assert_str_eq(extensions,
 	    "0005,000a,000b,000d,0012,0015,0017,001b,0023,002b,002d,0033,4469,"
 	    "ff01_0403,0804,0401,0503,0805,0501,0806,0601");
-	sha256_hex(span_of(extensions, 14 * 5 - 1), hex);
+	ck_assert_int_eq(sha256_hex(span_of(extensions, 14 * 5 - 1), hex), 0);
 	ck_assert_int_eq(strncmp(hex, "6d807ffa2a79", 12), 0);
 }
 END_TEST
