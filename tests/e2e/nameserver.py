@@ -25,10 +25,10 @@ class Nameserver:
     def __init__(self, names=None, ttl=1):
         self.names, self.ttl = names or {}, ttl
         self.asked = []
+        self.tcp = socket.create_server(("127.0.0.1", 0))
+        self.port = self.tcp.getsockname()[1]
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind(("127.0.0.1", 0))
-        self.port = self.udp.getsockname()[1]
-        self.tcp = socket.create_server(("127.0.0.1", self.port))
+        self.udp.bind(("127.0.0.1", self.port))
         self.address = f"127.0.0.1:{self.port}"
         for work in (self.serve_udp, self.serve_tcp):
             threading.Thread(target=work, daemon=True).start()

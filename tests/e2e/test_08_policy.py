@@ -459,6 +459,7 @@ def test_client_text_does_not_forge_lines(scene):
     client = scene.client(edge)
     client.hello(protocols=(text,))
     assert client.read_all()[0] == DENIED
+    client.close()
     event = edge.wait_events(1)[0]
     assert event["close"]["reason"] == "policy_error"
     for line in edge.raw_log().splitlines():
@@ -481,6 +482,7 @@ def test_sleep_suspends_only_this_connection(scene):
     assert time.monotonic() - began < 0.45 * PATIENCE
     for client in sleepers:
         assert client.read_all()[0] == b"ok"
+        client.close()
     took = time.monotonic() - began
     assert 0.45 < took < 1.5 * PATIENCE, took
     for event in edge.wait_events(25):
@@ -665,6 +667,7 @@ def test_reload_is_atomic(scene):
     assert edge.reload()[0]
     ask(scene, edge)
     assert sleeper.read_all()[0] == b"ok"
+    sleeper.close()
     events = edge.wait_events(3)
     assert [e["tags"]["version"] for e in events] == ["one", "two", "one"]
     versions = [e["policy"]["version"] for e in events]
@@ -751,6 +754,7 @@ def test_unknown_names_reach_the_policy_or_are_refused(scene):
     """)
     client = scene.client(edge).send(hello.hello("bad name.test"))
     assert client.read_all()[0] == UNKNOWN
+    client.close()
     assert "tags" not in edge.wait_events(1)[0]
 
 

@@ -176,6 +176,8 @@ def test_removed_endpoint_keeps_its_connections(scene):
     late = scene.client(edge)
     late.hello()
     assert late.read_all()[0] == hello.alert(112)
+    late.close()
+    edge.wait_events(1)
     held.close()
     events = edge.wait_events(2)
     assert events[1]["endpoint"]["url"] == "tls://a.test"

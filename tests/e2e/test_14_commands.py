@@ -280,8 +280,8 @@ def test_listening_on_oneself_is_refused(scene):
 
 def test_policy_check_finds_what_is_wrong(scene):
     scene.write("wrong.lua", """local lunette = require "lunette"
-local x = undefined_thing
 return function(conn)
+  local x = undefined_thing
   lunette.denny "typo"
   return { alow = false }
 end
@@ -289,7 +289,7 @@ end
     shown = lunette("policy", "check", scene.path("wrong.lua"))
     message = shown.stderr.decode()
     assert shown.returncode == 1
-    for line, word in ((2, "undefined_thing"), (4, "denny"), (5, "alow")):
+    for line, word in ((3, "undefined_thing"), (4, "denny"), (5, "alow")):
         assert f"wrong.lua:{line}:" in message and word in message, message
     good = scene.write("good.lua", 'local lunette = require "lunette"\n'
                        "return function(conn) return lunette.deny() end\n")

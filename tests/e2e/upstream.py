@@ -99,19 +99,28 @@ def echo(arrival):
     arrival.close()
 
 
+def say(arrival, text):
+    """The word, if the client is still there to be told."""
+    try:
+        if arrival.read_step():
+            arrival.send(text)
+            return True
+    except OSError:
+        pass
+    return False
+
+
 def answer(text):
     """Says a word as soon as something came, then reads to the end."""
     def script(arrival):
-        if arrival.read_step():
-            arrival.send(text)
+        say(arrival, text)
         record(arrival)
     return script
 
 
 def answer_and_close(text):
     def script(arrival):
-        if arrival.read_step():
-            arrival.send(text)
+        if say(arrival, text):
             arrival.shut()
         record(arrival)
     return script
