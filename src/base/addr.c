@@ -129,6 +129,16 @@ addr_parse(struct span text, struct addr *out)
 	return 0;
 }
 
+static void
+add_ip4(struct text *t, const uint8_t bytes[4])
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (i > 0)
+			text_add_char(t, '.');
+		text_add_number(t, bytes[i]);
+	}
+}
+
 void
 addr_format_ip(const struct addr *a, char out[ADDR_TEXT_SIZE])
 {
@@ -138,8 +148,7 @@ addr_format_ip(const struct addr *a, char out[ADDR_TEXT_SIZE])
 	text_init(&t, out, ADDR_TEXT_SIZE);
 	switch (a->family) {
 	case ADDR_IP4:
-		text_add(
-		    &t, inet_ntop(AF_INET, a->bytes, literal, sizeof(literal)));
+		add_ip4(&t, a->bytes);
 		break;
 	case ADDR_IP6:
 		text_add(&t,
@@ -164,11 +173,14 @@ addr_format(const struct addr *a, char out[ADDR_TEXT_SIZE])
 	addr_format_ip(a, ip);
 	text_init(&t, out, ADDR_TEXT_SIZE);
 	if (a->family == ADDR_IP6)
-		text_addf(&t, "[%s]:%u", ip, a->port);
-	else if (a->family == ADDR_IP4)
-		text_addf(&t, "%s:%u", ip, a->port);
-	else
-		text_add(&t, ip);
+		text_add_char(&t, '[');
+	text_add(&t, ip);
+	if (a->family == ADDR_IP6)
+		text_add_char(&t, ']');
+	if (a->family == ADDR_IP4 || a->family == ADDR_IP6) {
+		text_add_char(&t, ':');
+		text_add_number(&t, a->port);
+	}
 }
 
 static size_t

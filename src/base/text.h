@@ -28,6 +28,7 @@ struct span text_span(const struct text *t);
 void text_add(struct text *t, const char *literal);
 void text_add_char(struct text *t, char c);
 void text_add_span(struct text *t, struct span s);
+void text_add_number(struct text *t, uint64_t n); /* in decimal */
 void text_addf(struct text *t, const char *format, ...) PRINTF_LIKE(2, 3);
 void text_vaddf(struct text *t, const char *format, va_list args)
     PRINTF_LIKE(2, 0);

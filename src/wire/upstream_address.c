@@ -161,7 +161,9 @@ write_canonical(struct upstream_address *a)
 		text_add(&t, ip);
 		break;
 	case UPSTREAM_NAME:
-		text_addf(&t, "%s:%u", a->name.text, a->port);
+		text_add_span(&t, host_span(&a->name));
+		text_add_char(&t, ':');
+		text_add_number(&t, a->port);
 		break;
 	case UPSTREAM_UNIX:
 		text_addf(&t, "unix:%s", a->path);

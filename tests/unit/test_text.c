@@ -61,9 +61,25 @@ START_TEST(times_have_the_decimals_asked_for)
 }
 END_TEST
 
+START_TEST(numbers_are_decimal)
+{
+	char storage[64];
+	struct text t;
+
+	text_init(&t, storage, sizeof(storage));
+	text_add_number(&t, 0);
+	text_add_char(&t, ' ');
+	text_add_number(&t, 65535);
+	text_add_char(&t, ' ');
+	text_add_number(&t, UINT64_MAX);
+	ck_assert_str_eq(storage, "0 65535 18446744073709551615");
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
+	tcase_add_test(tcase, numbers_are_decimal);
 	tcase_add_test(tcase, text_never_writes_past_its_storage);
 	tcase_add_test(tcase, foreign_bytes_stay_on_one_line);
 	tcase_add_test(tcase, every_size_of_storage_is_kept_to);
