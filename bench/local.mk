@@ -12,3 +12,11 @@ bench_floor_SOURCES = bench/floor.c bench/common.c bench/common.h
 bench: lunette$(EXEEXT) bench/load$(EXEEXT) bench/sink$(EXEEXT) \
 		bench/floor$(EXEEXT)
 	$(PYTHON) $(srcdir)/bench/run.py --build . $(BENCH_ARGS)
+# Filled by what this folder holds.
+
+# What one policy decision costs: bench/policy_bench SCRIPT LUA-FOLDER
+EXTRA_PROGRAMS += bench/policy_bench
+bench_policy_bench_SOURCES = bench/policy_bench.c
+bench_policy_bench_LDADD = libpolicy.a libconfig.a libtls.a libsys.a libwire.a \
+	libbase.a $(LAYER_EXTERN)
+EXTRA_DIST += bench/policy_bench.lua

@@ -127,15 +127,14 @@ keep(struct reader *r, struct span s)
 	return copy;
 }
 
-/* A string that becomes part of events and log lines: foreign bytes, such as a
- * server name, are escaped here once. */
+/* A string that becomes part of events and log lines. */
 static char *
 keep_printable(struct reader *r, struct span s)
 {
 	struct text t;
 
 	text_init(&t, r->arena + r->used, 4 * s.len + 1);
-	text_add_escaped(&t, s, s.len);
+	state_add_printable(&t, s, true);
 	r->used += t.len + 1;
 	return t.data;
 }

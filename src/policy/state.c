@@ -479,6 +479,19 @@ state_leave(struct policy *p)
 }
 
 void
+state_add_printable(struct text *out, struct span s, bool keep_utf8)
+{
+	for (size_t i = 0; i < s.len && !out->truncated; i++) {
+		uint8_t c = s.data[i];
+
+		if (c < 0x20 || c == 0x7f || (c >= 0x80 && !keep_utf8))
+			text_addf(out, "\\x%02x", c);
+		else
+			text_add_char(out, (char)c);
+	}
+}
+
+void
 state_error_text(lua_State *L, int at, struct text *out)
 {
 	int type = lua_type(L, at);
@@ -492,7 +505,7 @@ state_error_text(lua_State *L, int at, struct text *out)
 		return;
 	}
 	text = lua_tolstring(L, at, &len);
-	text_add_escaped(out, span_of(text, len), out->size);
+	state_add_printable(out, span_of(text, len), false);
 }
 
 int

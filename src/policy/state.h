@@ -264,6 +264,10 @@ int lua_require(lua_State *L);
 /* Pushes the table of library functions (functions.h). */
 void library_push(lua_State *L);
 
+/* Adds text so that it stays on one line; unlike text_add_escaped it leaves
+ * quotes alone, since the log and the events quote what they write. */
+void state_add_printable(struct text *out, struct span s, bool keep_utf8);
+
 /* The message of an error object as one printable line. Never raises. */
 void state_error_text(lua_State *L, int at, struct text *out);
 

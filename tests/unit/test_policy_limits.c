@@ -1,0 +1,344 @@
+/* Bombs: scripts that would take the processor, the memory or the stack. */
+#include "unit.h"
+
+#include <stdio.h>
+
+#include "base/clock.h"
+#include "policy_support.h"
+
+static struct bench bench;
+
+static void
+setup(void)
+{
+	bench_init(&bench);
+	/* Sanitizers and a busy machine make everything slower. */
+	bench.settings.cpu_ms = 20;
+}
+
+static void
+teardown(void)
+{
+	bench_fini(&bench);
+}
+
+/* A budget of 20 ms, one look late, on a slow machine with a sanitizer. */
+#define MAX_CPU_MS 1500
+
+static const char harmless[] =
+    "if conn.listener == 'harmless' then return lunette.deny 'fine' end\n";
+
+/* Runs `body`, which must end by this fault; then the state must still serve
+ * others. */
+static void
+must_stop(const char *body, enum policy_fault fault)
+{
+	char text[2048];
+	uint64_t before;
+	struct policy_outcome *o;
+
+	snprintf(text, sizeof(text),
+	    "local lunette = require 'lunette'\nreturn function(conn)\n%s%s\n"
+	    "return lunette.deny 'went on' end\n",
+	    harmless, body);
+	ck_assert_msg(bench_load(&bench, text), "%s", bench.error.data);
+	bench.conn.listener = "bomb";
+	before = clock_thread_cpu_ns();
+	o = bench_run(&bench);
+	ck_assert_msg(clock_thread_cpu_ns() - before < MAX_CPU_MS * 1000000ull,
+	    "too slow: %s", body);
+	ck_assert_msg(o->state == POLICY_FAILED, "went on: %s", body);
+	ck_assert_msg(o->fault == fault, "%s: %s", body, o->message);
+	bench.conn.listener = "harmless";
+	o = bench_run(&bench);
+	ck_assert_msg(
+	    o->state == POLICY_DECIDED, "after %s: %s", body, o->message);
+	ck_assert_str_eq(o->decision.reason, "fine");
+}
+
+START_TEST(endless_loops_stop)
+{
+	static const char *const bodies[] = {
+		"while true do end",
+		"repeat until false",
+		"for i = 1, 1e18 do end",
+		"local function f() return f() end f()",
+		"while true do pcall(function() while true do end end) end",
+		"pcall(function() pcall(function() while true do end end) "
+		"while "
+		"true do end end) while true do end",
+		"while true do pcall(error) end",
+		"while true do xpcall(error, function() while true do end end) "
+		"end",
+		"xpcall(function() error 'x' end, function() while true do end "
+		"end)",
+		"xpcall(function() while true do end end, function() while "
+		"true "
+		"do end end)",
+		"xpcall(function() while true do end end, function() return 1 "
+		"end) while true do end",
+		"local t = setmetatable({}, { __index = function(t, k) while "
+		"true do end end }) return t.x",
+		"local t = setmetatable({}, { __newindex = function() while "
+		"true do end end }) t.x = 1",
+		"local t = setmetatable({}, { __concat = function() while true "
+		"do end end }) return t .. 'x'",
+		"local t = setmetatable({}, { __tostring = function() while "
+		"true do end end }) return tostring(t)",
+		"local t = setmetatable({}, { __tostring = function() while "
+		"true do end end }) return ('%s'):format(t)",
+		"local m = { __lt = function() while true do end end } local t "
+		"= { setmetatable({}, m), setmetatable({}, m) } table.sort(t)",
+		"local m = { __eq = function() while true do end end } return "
+		"setmetatable({}, m) == setmetatable({}, m)",
+		"local m = { __call = function() while true do end end } "
+		"return "
+		"setmetatable({}, m)()",
+		"table.sort({ 1, 2, 3 }, function() while true do end end)",
+		"('x'):gsub('x', function() while true do end end)",
+		"for _ in function() return 1 end do end",
+		"local t = {} for k in pairs { 1 } do while true do t[1] = k "
+		"end end",
+		"local t = setmetatable({}, { __gc = function() while true do "
+		"end end }) t = nil while true do end",
+		/* The chain of __index would be followed in C. */
+		"local t = setmetatable({}, {}) getmetatable(t).__index = "
+		"function(_, k) return t[k .. ''] end while true do pcall("
+		"function() return t.x end) end",
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++)
+		must_stop(bodies[i], POLICY_FAULT_TIMEOUT);
+}
+END_TEST
+
+START_TEST(long_work_in_c_stops)
+{
+	static const char *const bodies[] = {
+		"('x'):rep(300000):find(('.-'):rep(3) .. 'b')",
+		"('a'):rep(5000):match(('a?'):rep(100) .. ('a'):rep(100) .. "
+		"'b')",
+		"('a'):rep(300000):find('(.-)(.-)%1%2b')",
+		"('('):rep(100000):find('%b()%b()x')",
+		"for _ in ('x'):rep(300000):gmatch('.-.-.-b') do end",
+		"('x'):rep(300000):gsub('.-.-.-b', '')",
+		"while true do ('x'):rep(100000):find('.-.-b') end",
+		"local s = ('x'):rep(200000) while true do pcall(string.find, "
+		"s, "
+		"'x-x-y') end",
+		"local s = ('x'):rep(400000) while true do s:find('y', 1, "
+		"true) "
+		"end",
+		"local s = ('x'):rep(400000) while true do s:upper() end",
+		"local t = {} for i = 1, 9000 do t[i] = -i end while true do "
+		"table.sort(t) end",
+		"local t = {} for i = 1, 9000 do t[i] = 'x' end while true do "
+		"table.concat(t, '', 1, 1) end",
+		"local t = {} for i = 1, 5000 do t[i] = i end while true do "
+		"table.insert(t, 1, 0) table.remove(t, 1) end",
+		"local t = {} for i = 1, 7000 do t[i] = i end while true do "
+		"unpack(t) end",
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++)
+		must_stop(bodies[i], POLICY_FAULT_TIMEOUT);
+}
+END_TEST
+
+START_TEST(memory_bombs_stop)
+{
+	static const char *const bodies[] = {
+		"local s = 'x' while true do s = s .. s end",
+		"local t = {} while true do t[#t + 1] = {} end",
+		"local t = {} for i = 1, 1e9 do t[i] = i end",
+		"local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t "
+		"end",
+		"while true do local s = ('x'):rep(500000) .. '' end",
+		"local function f(...) return f(1, ...) end f()",
+		"local t = {} while true do t = { t } end",
+		"local t = {} while true do pcall(function() t[#t + 1] = "
+		"('x'):rep(10000) .. #t end) end",
+		"local t = {} while true do xpcall(function() t[#t + 1] = {} "
+		"end, function() t[#t + 1] = {} end) end",
+		"local s = ('x'):rep(1000) while true do s = s:gsub('x', 'xx') "
+		"end",
+		"local f = function() end while true do local g = f f = "
+		"function() return g end end",
+	};
+
+	bench.settings.cpu_ms = 1000;
+	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++)
+		must_stop(bodies[i], POLICY_FAULT_MEMORY);
+}
+END_TEST
+
+START_TEST(deep_calls_are_errors)
+{
+	/* Which limit is met first is not the point; that it is met is. */
+	static const char *const bodies[] = {
+		"local function f() return 1 + f() end f()",
+		"local function f() return (('x'):gsub('x', f)) end f()",
+		"local function f() table.sort({ 1, 2 }, f) end f()",
+		"local m = {} m.__tostring = function(t) return "
+		"('%s'):format(setmetatable({}, m)) end tostring("
+		"setmetatable({}, m))",
+		"local t = {} for i = 1, 300 do t = setmetatable({}, { __index "
+		"= t }) end return t.x.y",
+		"local m = {} m.__index = function(t, k) return t[k .. 'x'] "
+		"end "
+		"return setmetatable({}, m).x",
+		"local function f() pcall(f) error('x') end f()",
+		"string.format(('%s'):rep(10000))",
+		"local function f() local ok, e = pcall(f) return f() .. '' "
+		"end f()",
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++) {
+		char text[1024];
+		struct policy_outcome *o;
+
+		snprintf(text, sizeof(text),
+		    "local lunette = require 'lunette'\n"
+		    "return function(conn)\n%s%s end",
+		    harmless, bodies[i]);
+		ck_assert_msg(bench_load(&bench, text), "%s", bench.error.data);
+		bench.conn.listener = "bomb";
+		o = bench_run(&bench);
+		ck_assert_msg(o->state == POLICY_FAILED, "%s", bodies[i]);
+		bench.conn.listener = "harmless";
+		o = bench_run(&bench);
+		ck_assert_msg(o->state == POLICY_DECIDED, "after %s: %s",
+		    bodies[i], o->message);
+	}
+}
+END_TEST
+
+START_TEST(deep_nesting_is_refused_at_load)
+{
+	char text[8192];
+
+	strcpy(text, "return ");
+	for (int i = 0; i < 2000; i++)
+		strcat(text, "(");
+	ck_assert(!bench_load(&bench, text));
+	strcpy(text, "return ");
+	for (int i = 0; i < 2000; i++)
+		strcat(text, "{");
+	ck_assert(!bench_load(&bench, text));
+}
+END_TEST
+
+START_TEST(a_bomb_harms_no_waiting_run)
+{
+	struct policy_run *waiting;
+	struct policy_outcome *o = bench_body(&bench,
+	    "if conn.listener == 'bomb' then local t = {} while true do "
+	    "t[#t + 1] = ('x'):rep(9999) .. #t end end\n"
+	    "if conn.listener == 'loop' then while true do end end\n"
+	    "local before = ('y'):rep(1000)\n"
+	    "lunette.sleep(1)\n"
+	    "return lunette.deny(before:sub(1, 3) .. conn.sni)");
+
+	ck_assert_int_eq(o->state, POLICY_WAITING);
+	waiting = bench.run;
+	bench.run = NULL;
+	for (int i = 0; i < 50; i++) {
+		bench.conn.listener = i % 10 ? "bomb" : "loop";
+		o = bench_run(&bench);
+		ck_assert_int_eq(o->state, POLICY_FAILED);
+		ck_assert_int_eq(o->fault,
+		    i % 10 ? POLICY_FAULT_MEMORY : POLICY_FAULT_TIMEOUT);
+		policy_collect(bench.policy);
+	}
+	policy_resume(waiting, NULL);
+	o = policy_outcome(waiting);
+	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
+	ck_assert_str_eq(o->decision.reason, "yyyapp.example.com");
+	policy_finish(waiting);
+}
+END_TEST
+
+START_TEST(a_runs_memory_is_counted_over_its_waits)
+{
+	struct policy_outcome *o = bench_body(&bench,
+	    "local t = {}\n"
+	    "while true do t[#t + 1] = ('x'):rep(1000) .. #t\n"
+	    "if #t % 100 == 0 then lunette.sleep(1) end end");
+	int waits = 0;
+
+	while (o->state == POLICY_WAITING && waits < 100) {
+		waits++;
+		policy_resume(bench.run, NULL);
+		o = policy_outcome(bench.run);
+	}
+	ck_assert_int_eq(o->state, POLICY_FAILED);
+	ck_assert_int_eq(o->fault, POLICY_FAULT_MEMORY);
+	ck_assert_int_gt(waits, 1);
+	ck_assert_ptr_nonnull(strstr(o->message, "edge.policy.run_memory"));
+}
+END_TEST
+
+START_TEST(a_full_state_recovers)
+{
+	struct policy_outcome *o;
+	bool was_full = false;
+
+	/* A leak over many runs fills the state, though no run is too large;
+	 * when the script lets go, the state serves again. */
+	bench.settings.memory_bytes = 4 * 1024 * 1024;
+	o = bench_try(&bench,
+	    "local kept = {}\n"
+	    "return function(conn)\n"
+	    "if conn.listener == 'free' then kept = {} return {} end\n"
+	    "kept[#kept + 1] = ('x'):rep(100000) .. #kept\n"
+	    "return {} end");
+	for (int i = 0; i < 200 && !was_full; i++) {
+		o = bench_run(&bench);
+		was_full = o->state == POLICY_FAILED;
+	}
+	ck_assert(was_full);
+	ck_assert_int_eq(o->fault, POLICY_FAULT_MEMORY);
+	ck_assert_ptr_nonnull(strstr(o->message, "edge.policy.memory"));
+	bench.conn.listener = "free";
+	for (int i = 0; i < 10; i++)
+		o = bench_run(&bench);
+	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
+	bench.conn.listener = "other";
+	for (int i = 0; i < 3; i++)
+		o = bench_run(&bench);
+	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
+}
+END_TEST
+
+START_TEST(a_close_function_has_the_same_limits)
+{
+	struct policy_summary summary = { .reason = "client_closed" };
+
+	bench_try(&bench,
+	    "return { close = function(conn) if conn.listener == 'loop' then "
+	    "while true do end end local t = {} while true do t[#t + 1] = {} "
+	    "end end }");
+	bench.conn.listener = "loop";
+	policy_close(bench.policy, 0, &bench.conn, &summary);
+	bench.conn.listener = "memory";
+	policy_close(bench.policy, 0, &bench.conn, &summary);
+	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+}
+END_TEST
+
+static void
+add_tests(TCase *tcase)
+{
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, endless_loops_stop);
+	tcase_add_test(tcase, long_work_in_c_stops);
+	tcase_add_test(tcase, memory_bombs_stop);
+	tcase_add_test(tcase, deep_calls_are_errors);
+	tcase_add_test(tcase, deep_nesting_is_refused_at_load);
+	tcase_add_test(tcase, a_bomb_harms_no_waiting_run);
+	tcase_add_test(tcase, a_runs_memory_is_counted_over_its_waits);
+	tcase_add_test(tcase, a_full_state_recovers);
+	tcase_add_test(tcase, a_close_function_has_the_same_limits);
+}
+
+UNIT_MAIN("policy_limits", add_tests)
