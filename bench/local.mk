@@ -12,7 +12,6 @@ bench_floor_SOURCES = bench/floor.c bench/common.c bench/common.h
 bench: lunette$(EXEEXT) bench/load$(EXEEXT) bench/sink$(EXEEXT) \
 		bench/floor$(EXEEXT)
 	$(PYTHON) $(srcdir)/bench/run.py --build . $(BENCH_ARGS)
-# Filled by what this folder holds.
 
 # What one policy decision costs: bench/policy_bench SCRIPT LUA-FOLDER
 EXTRA_PROGRAMS += bench/policy_bench

@@ -34,3 +34,26 @@ tests_unit_test_policy_lib_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=netset_new -Wl,--wrap=netset_add \
 	-Wl,--wrap=routes_new -Wl,--wrap=routes_add
 tests_unit_test_policy_lib_LDADD = $(POLICY_TEST_LIBS)
+check_PROGRAMS += tests/unit/test_policy_sandbox
+tests_unit_test_policy_sandbox_SOURCES = tests/unit/test_policy_sandbox.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_sandbox_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_sandbox_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_limits
+tests_unit_test_policy_limits_SOURCES = tests/unit/test_policy_limits.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_limits_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_limits_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_decision
+tests_unit_test_policy_decision_SOURCES = tests/unit/test_policy_decision.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_decision_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_decision_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_conn
+tests_unit_test_policy_conn_SOURCES = tests/unit/test_policy_conn.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_conn_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_conn_LDADD = $(POLICY_TEST_LIBS)
