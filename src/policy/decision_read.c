@@ -570,6 +570,14 @@ read_any(struct reader *r, const char *key)
 	return take_line(r) || read_pair(r, &decision_keys);
 }
 
+static bool
+read_line_only(struct reader *r, const char *key)
+{
+	(void)key;
+	(void)take_line(r);
+	return true;
+}
+
 /* ---- the whole ---- */
 
 static void
@@ -639,6 +647,9 @@ decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
 	lua_settop(L, 1);
 	if (read_each(&r, "", read_any) && is_consistent(&r) && settle(&r))
 		return true;
+	/* The order of a table is anything: the line may not have come yet. */
+	lua_settop(L, 1);
+	(void)read_each(&r, "", read_line_only);
 	line = d->line;
 	decision_init(d);
 	d->line = line;
