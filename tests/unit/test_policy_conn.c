@@ -102,7 +102,7 @@ START_TEST(the_fingerprint_is_that_of_the_hello)
 {
 	char text[JA4_TEXT_SIZE];
 
-	ja4_fingerprint(&bench.hello, text);
+	ck_assert_int_eq(ja4_fingerprint(&bench.hello, text), 0);
 	ck_assert_str_eq(value_of("conn.tls.ja4_fingerprint"), text);
 	bench.conn.ja4 = "known";
 	ck_assert_str_eq(value_of("conn.tls.ja4_fingerprint"), "known");
