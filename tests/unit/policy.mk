@@ -57,3 +57,11 @@ tests_unit_test_policy_conn_SOURCES = tests/unit/test_policy_conn.c \
 	tests/unit/policy_support.c tests/unit/policy_support.h
 tests_unit_test_policy_conn_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_conn_LDADD = $(POLICY_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_policy_random
+tests_unit_test_policy_random_SOURCES = tests/unit/test_policy_random.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_random_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_random_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup
+tests_unit_test_policy_random_LDADD = $(POLICY_TEST_LIBS)
