@@ -294,9 +294,6 @@ on_mailbox(struct watch *watch, uint32_t events)
 	struct worker *w = CONTAINER_OF(watch, struct worker, mailbox_watch);
 
 	(void)events;
-	/* The wait may have been long: a new connection's deadline must not
-	 * be counted from before it. */
-	w->now_ms = clock_ms();
 	mailbox_deliver(&w->mailbox, w);
 }
 
@@ -330,6 +327,15 @@ note_if_drained(struct worker *w)
 		return;
 	w->drained = true;
 	edge_note_drained(w->edge);
+}
+
+/* A deadline that a handler sets must not be counted from before the wait. */
+static void
+on_woken(struct loop *l)
+{
+	struct worker *w = CONTAINER_OF(l, struct worker, loop);
+
+	w->now_ms = clock_ms();
 }
 
 static void
@@ -396,8 +402,11 @@ worker_init(struct worker *w, struct edge *edge, unsigned index)
 	if (error == 0)
 		error = loop_add(&w->loop, &w->mailbox_watch,
 		    w->mailbox.event_fd, on_mailbox);
-	if (error < 0 || index > 0)
+	if (error < 0)
 		return error;
+	w->loop.on_woken = on_woken;
+	if (index > 0)
+		return 0;
 	w->health =
 	    health_new(&w->loop, &w->timeouts, edge->resolver, &w->mailbox);
 	return w->health ? 0 : -ENOMEM;

@@ -10,6 +10,7 @@ int
 loop_init(struct loop *l)
 {
 	l->turn = 0;
+	l->on_woken = NULL;
 	l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	return l->epoll_fd < 0 ? -errno : 0;
 }
@@ -80,6 +81,8 @@ loop_turn(struct loop *l, int timeout_ms)
 
 	ASSERT(count >= 0 || errno == EINTR);
 	l->turn++;
+	if (l->on_woken)
+		l->on_woken(l);
 	for (int i = 0; i < count; i++)
 		deliver(l, &events[i]);
 }

@@ -28,6 +28,9 @@ struct watch {
 struct loop {
 	int epoll_fd;
 	uint64_t turn; /* batches delivered so far */
+	/* Called when the wait is over, before its batch; NULL: nobody. For the
+	 * owner's clock: the wait may have been long. */
+	void (*on_woken)(struct loop *l);
 };
 
 int loop_init(struct loop *l) MUST_CHECK; /* 0 or -errno */
