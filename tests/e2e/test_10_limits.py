@@ -13,7 +13,8 @@ import pytest
 import hello
 from edge import binary, lunette
 from stream import Sender
-from upstream import answer, answer_and_close, deaf, hold, record, reset
+from upstream import answer, answer_and_close, deaf, echo, hold, record, \
+    reset
 from waiting import PATIENCE, SANITIZED, scaled, until
 
 
@@ -367,3 +368,29 @@ def test_upstream_that_accepts_and_says_nothing(scene):
     client.hello()
     client.read_all()
     assert edge.wait_events(1)[0]["close"]["reason"] == "idle_timeout"
+
+
+def test_a_long_quiet_does_not_shorten_deadlines(scene):
+    """A worker that slept counts its new deadlines from now."""
+    upstream = scene.upstream(echo)
+    edge = scene.route(upstream, timeouts={"idle": "1500ms",
+                                           "connect": "600ms"},
+                       options={"edge": {"workers": 1,
+                                         "timeouts": {"hello": "600ms"}}})
+    client = scene.client(edge)
+    wire = client.hello()
+    client.read(len(wire))
+    for _ in range(3):
+        time.sleep(1.1)
+        client.send(b"x")
+        assert client.read(1) == b"x"
+        time.sleep(0.9)
+        client.send(b"y")
+        assert client.read(1) == b"y"
+        fresh = scene.client(edge)
+        wire = fresh.hello()
+        assert fresh.read(len(wire)) == wire
+        fresh.close()
+    client.close()
+    for event in edge.wait_events(4):
+        assert event["close"]["reason"] == "client_closed"
