@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libpolicy.a
 libpolicy_a_CPPFLAGS = $(AM_CPPFLAGS) $(LUAJIT_CFLAGS)
 libpolicy_a_SOURCES = \
+	src/policy/arguments.c \
 	src/policy/conn.c src/policy/conn.h \
 	src/policy/conn_methods.c \
 	src/policy/decision.c src/policy/decision.h \

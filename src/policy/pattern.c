@@ -248,10 +248,13 @@ match_close(struct pattern *m, const uint8_t *s, const uint8_t *p)
 static const uint8_t *
 match_back(struct pattern *m, const uint8_t *s, const uint8_t *p)
 {
-	size_t i = (size_t)(*p - '1');
-	const struct capture *c = &m->captures[i];
+	size_t i = *p - (size_t)'0';
+	const struct capture *c;
 
-	if (*p == '0' || i >= m->level || c->kind != CAPTURE_CLOSED)
+	if (i == 0 || i > m->level)
+		return malformed(m, "no such capture");
+	c = &m->captures[i - 1];
+	if (c->kind != CAPTURE_CLOSED)
 		return malformed(m, "no such capture");
 	if ((size_t)(subject_end(m) - s) < c->len)
 		return NULL;

@@ -1,20 +1,17 @@
 #include "policy/state.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 
 /* C frames between an entry into Lua and its deepest callback may take so much
  * stack; a worker's thread has far more. */
 #define MAX_C_STACK (192 * 1024)
+
+/* More than lua_newstate takes, which is 12 KiB in 2.1.0-beta3. */
+#define RESERVE_SIZE (64 * 1024)
 
 /* Steps between two looks at the clock; some 200 us. */
 #define STEPS_A_LOOK 50000
@@ -144,6 +141,49 @@ refuses(struct policy *p, size_t grow)
 	return false;
 }
 
+/*
+ * lua_newstate of LuaJIT follows a null pointer when its own allocations fail
+ * (measured with 2.1.0-beta3). So until the state stands, memory that malloc
+ * does not give comes from a reserve; a state that needed it is not used.
+ */
+static void *
+take_reserve(struct policy *p, const void *old, size_t old_size, size_t size)
+{
+	size_t rounded = (size + 15) & ~(size_t)15;
+	char *new = p->reserve + p->reserve_used;
+
+	if (!p->reserve || rounded > RESERVE_SIZE - p->reserve_used)
+		return NULL;
+	p->reserve_used += rounded;
+	if (old)
+		memcpy(new, old, old_size < size ? old_size : size);
+	return new;
+}
+
+static bool
+is_reserve(const struct policy *p, const void *ptr)
+{
+	uintptr_t at = (uintptr_t)ptr, start = (uintptr_t)p->reserve;
+
+	return p->reserve && at >= start && at < start + RESERVE_SIZE;
+}
+
+static void *
+resize(struct policy *p, void *old, size_t old_size, size_t new_size)
+{
+	void *new;
+
+	if (is_reserve(p, old))
+		return take_reserve(p, old, old_size, new_size);
+	new = realloc(old, new_size);
+	if (!new && p->reserve) {
+		new = take_reserve(p, old, old_size, new_size);
+		if (new)
+			free(old);
+	}
+	return new;
+}
+
 static void *
 allocate(void *owner, void *old, size_t old_size, size_t new_size)
 {
@@ -153,10 +193,12 @@ allocate(void *owner, void *old, size_t old_size, size_t new_size)
 
 	if (new_size == 0) {
 		p->used -= old_size;
-		free(old);
+		if (!is_reserve(p, old))
+			free(old);
 		return NULL;
 	}
-	new = grow > 0 && refuses(p, grow) ? NULL : realloc(old, new_size);
+	new = grow > 0 && refuses(p, grow) ? NULL
+					   : resize(p, old, old_size, new_size);
 	if (!new &&grow == 0)
 		new = old; /* Lua relies on that shrinking works */
 	if (!new) {
@@ -167,142 +209,6 @@ allocate(void *owner, void *old, size_t old_size, size_t new_size)
 	p->used = p->used - old_size + new_size;
 	p->gross += grow;
 	return new;
-}
-
-/* ---- arguments ---- */
-
-void
-arg_refuse(lua_State *L, int at, const char *why)
-{
-	luaL_argerror(L, at, why);
-	assert_failed("luaL_argerror came back", __FILE__, __LINE__);
-}
-
-struct span
-arg_span(lua_State *L, int at, size_t max)
-{
-	size_t len;
-	const char *text;
-
-	if (lua_type(L, at) != LUA_TSTRING)
-		luaL_typerror(L, at, "string");
-	text = lua_tolstring(L, at, &len);
-	if (len > max)
-		arg_refuse(L, at, "string is too long");
-	return span_of(text, len);
-}
-
-struct span
-arg_span_or(lua_State *L, int at, size_t max, struct span missing)
-{
-	return lua_isnoneornil(L, at) ? missing : arg_span(L, at, max);
-}
-
-double
-arg_number(lua_State *L, int at, double min, double max)
-{
-	double n;
-
-	if (lua_type(L, at) != LUA_TNUMBER)
-		luaL_typerror(L, at, "number");
-	n = lua_tonumber(L, at);
-	if (!(n >= min && n <= max))
-		arg_refuse(L, at, "number is out of range");
-	return n;
-}
-
-int64_t
-arg_integer(lua_State *L, int at, int64_t min, int64_t max)
-{
-	double n = arg_number(L, at, (double)min, (double)max);
-
-	if (n != floor(n))
-		arg_refuse(L, at, "number is not whole");
-	return (int64_t)n;
-}
-
-void
-arg_table(lua_State *L, int at)
-{
-	if (lua_type(L, at) != LUA_TTABLE)
-		luaL_typerror(L, at, "table");
-}
-
-/* ---- pushing ---- */
-
-void
-push_span(lua_State *L, struct span s)
-{
-	lua_pushlstring(L, s.len ? (const char *)s.data : "", s.len);
-}
-
-void
-push_ip(lua_State *L, const struct addr *a)
-{
-	char text[ADDR_TEXT_SIZE];
-
-	addr_format_ip(a, text);
-	lua_pushstring(L, text);
-}
-
-/* Reads all of an open file into `out`; its length, or a negative errno. */
-static int
-read_all(int fd, uint8_t *out, size_t size, size_t *len)
-{
-	*len = 0;
-	while (*len < size) {
-		ssize_t n = read(fd, out + *len, size - *len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		*len += (size_t)n;
-	}
-	return 0;
-}
-
-/* Its size, or -1 with errno. A folder or a pipe is no file. */
-static off_t
-file_size(const char *path)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0)
-		return -1;
-	if (!S_ISREG(st.st_mode)) {
-		errno = EINVAL;
-		return -1;
-	}
-	return st.st_size;
-}
-
-struct span
-push_file(lua_State *L, const char *path, size_t max)
-{
-	off_t expected = file_size(path);
-	size_t len = 0;
-	uint8_t *data;
-	int fd, error;
-
-	if (expected < 0)
-		state_raise(L, "%s: %s", path, strerror(errno));
-	if ((uint64_t)expected > max)
-		state_raise(L, "%s: over %zu bytes", path, max);
-	/* One byte more shows whether the file grew meanwhile. */
-	data = lua_newuserdata(L, (size_t)expected + 1);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		state_raise(L, "%s: %s", path, strerror(errno));
-	error = read_all(fd, data, (size_t)expected + 1, &len);
-	close(fd);
-	if (error)
-		state_raise(L, "%s: %s", path, strerror(-error));
-	if (len > (size_t)expected)
-		state_raise(L, "%s: changed while it was read", path);
-	return span_of(data, len);
 }
 
 /* ---- objects ---- */
@@ -597,6 +503,22 @@ lua_build_state(lua_State *L)
 	return 0;
 }
 
+static bool
+open_state(struct policy *p)
+{
+	p->reserve = malloc(RESERVE_SIZE);
+	if (!p->reserve)
+		return false;
+	p->lua = lua_newstate(allocate, p);
+	if (p->lua && p->reserve_used > 0) {
+		lua_close(p->lua);
+		p->lua = NULL;
+	}
+	free(p->reserve);
+	p->reserve = NULL;
+	return p->lua != NULL;
+}
+
 struct policy *
 state_new(const struct policy_settings *settings, struct text *error)
 {
@@ -611,8 +533,7 @@ state_new(const struct policy_settings *settings, struct text *error)
 	p->collect_at = SIZE_MAX;
 	if (!copy_settings(&p->settings, settings))
 		goto no_memory;
-	p->lua = lua_newstate(allocate, p);
-	if (!p->lua)
+	if (!open_state(p))
 		goto no_memory;
 	lua_atpanic(p->lua, on_panic);
 	p->hook_is_tight = true; /* so that the first entry sets the hook */

@@ -89,6 +89,9 @@ struct policy {
 	size_t collect_all_at; /* and finish one at this, before a run */
 	bool collecting;
 
+	char *reserve; /* while the state is made: see state.c */
+	size_t reserve_used;
+
 	unsigned suspended;
 	struct list idle; /* runs to use again */
 	struct list all;  /* every run, for policy_put */
