@@ -197,7 +197,8 @@ START_TEST(log_fields_become_json)
 			   "}, part = { n = "
 			   "-1 } }");
 	ck_assert_uint_eq(bench.log_count, 1);
-	ck_assert_ptr_nonnull(strstr(bench.log[0], "\"text\":\"a\\\"b\\u000a\""));
+	ck_assert_ptr_nonnull(
+	    strstr(bench.log[0], "\"text\":\"a\\\"b\\u000a\""));
 	ck_assert_ptr_nonnull(strstr(bench.log[0], "\"list\":[1,2.5,true]"));
 	ck_assert_ptr_nonnull(strstr(bench.log[0], "\"part\":{\"n\":-1}"));
 	ck_assert_int_eq(bench.log[0][0], '{');
