@@ -12,31 +12,64 @@
 
 /* What is taken from the base library as it is. Each either does a bounded
  * amount of work or runs script code that the instruction hook sees. */
-#define BASE_TABLE(X)                                                        \
-	X(assert)                                                            \
-	X(error)                                                             \
-	X(getmetatable)                                                      \
-	X(ipairs)                                                            \
-	X(next)                                                              \
-	X(pairs) X(rawequal) X(rawget) X(select) X(setmetatable) X(tostring) \
-	    X(type)
+#define BASE_TABLE(X)   \
+	X(assert)       \
+	X(error)        \
+	X(getmetatable) \
+	X(ipairs)       \
+	X(next)         \
+	X(pairs)        \
+	X(rawequal)     \
+	X(rawget)       \
+	X(select)       \
+	X(setmetatable) \
+	X(tostring)     \
+	X(type)
 
-#define MATH_TABLE(X)                                                          \
-	X(abs)                                                                 \
-	X(acos)                                                                \
-	X(asin)                                                                \
-	X(atan)                                                                \
-	X(atan2)                                                               \
-	X(ceil) X(cos) X(cosh) X(deg) X(exp) X(floor) X(fmod) X(frexp) X(huge) \
-	    X(ldexp) X(log) X(log10) X(max) X(min) X(modf) X(pi) X(pow) X(rad) \
-		X(random) X(sin) X(sinh) X(sqrt) X(tan) X(tanh)
+#define MATH_TABLE(X) \
+	X(abs)        \
+	X(acos)       \
+	X(asin)       \
+	X(atan)       \
+	X(atan2)      \
+	X(ceil)       \
+	X(cos)        \
+	X(cosh)       \
+	X(deg)        \
+	X(exp)        \
+	X(floor)      \
+	X(fmod)       \
+	X(frexp)      \
+	X(huge)       \
+	X(ldexp)      \
+	X(log)        \
+	X(log10)      \
+	X(max)        \
+	X(min)        \
+	X(modf)       \
+	X(pi)         \
+	X(pow)        \
+	X(rad)        \
+	X(random)     \
+	X(sin)        \
+	X(sinh)       \
+	X(sqrt)       \
+	X(tan)        \
+	X(tanh)
 
 #define BIT_TABLE(X) \
 	X(arshift)   \
 	X(band)      \
 	X(bnot)      \
 	X(bor)       \
-	X(bswap) X(bxor) X(lshift) X(rol) X(ror) X(rshift) X(tobit) X(tohex)
+	X(bswap)     \
+	X(bxor)      \
+	X(lshift)    \
+	X(rol)       \
+	X(ror)       \
+	X(rshift)    \
+	X(tobit)     \
+	X(tohex)
 
 /* Gone, and what to use instead: for the message. */
 #define ABSENT_TABLE(X)                                                    \
