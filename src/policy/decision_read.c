@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "base/nearest.h"
 #include "config/snapshot.h"
 #include "policy/library.h"
@@ -209,17 +210,36 @@ read_endpoint(struct reader *r, const char *key)
 	return true;
 }
 
+/* Remembers what a text was found to mean. */
+static void
+learn_upstream(struct known_upstream *k, struct span s, const char *canonical)
+{
+	if (s.len > sizeof(k->text) ||
+	    strlen(canonical) >= sizeof(k->canonical))
+		return;
+	k->len = s.len;
+	memcpy(k->text, s.data, s.len);
+	strcpy(k->canonical, canonical);
+}
+
 static bool
 read_upstream(struct reader *r, const char *key)
 {
 	struct upstream_address address;
+	struct known_upstream *k;
 	const char *why;
 	struct span s;
 
 	if (!read_bytes(r, key, UPSTREAM_ADDRESS_SIZE, &s))
 		return false;
+	k = &r->policy->known[hash_stable(s) % POLICY_KNOWN_UPSTREAMS];
+	if (k->len > 0 && span_equal(s, span_of(k->text, k->len))) {
+		r->d->upstream = keep(r, span_text(k->canonical));
+		return true;
+	}
 	if (upstream_address_parse(s, &address, &why) != 0)
 		return refuse(r, key, "%s", why);
+	learn_upstream(k, s, address.text);
 	r->d->upstream = keep(r, span_text(address.text));
 	return true;
 }

@@ -56,6 +56,14 @@ struct error_seen { /* for "once per distinct line per second" */
 
 #define POLICY_ERRORS_SEEN 32
 
+/* Scripts name the same few upstreams again and again. */
+struct known_upstream {
+	size_t len; /* 0: none */
+	char text[48], canonical[64];
+};
+
+#define POLICY_KNOWN_UPSTREAMS 64
+
 struct policy {
 	uint32_t magic;
 	unsigned refs;
@@ -96,6 +104,7 @@ struct policy {
 	struct list idle; /* runs to use again */
 	struct list all;  /* every run, for policy_put */
 	struct error_seen seen[POLICY_ERRORS_SEEN];
+	struct known_upstream known[POLICY_KNOWN_UPSTREAMS];
 	_Atomic uint64_t busy_since_ms;
 
 	/* While loading. */

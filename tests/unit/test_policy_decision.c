@@ -94,6 +94,31 @@ START_TEST(every_key_is_read)
 }
 END_TEST
 
+START_TEST(an_upstream_means_the_same_each_time)
+{
+	static const char *const texts[] = { "tcp://10.0.0.5:1", "10.0.0.5:1",
+		"tls://db.example.com", "443", "unix:/run/x" };
+	static const char *const means[] = { "10.0.0.5:1", "10.0.0.5:1",
+		"tls://db.example.com:443", "localhost:443", "unix:/run/x" };
+
+	bench_body(&bench, "return { upstream = conn.listener }");
+	for (size_t i = 0; i < 4 * ARRAY_COUNT(texts); i++) {
+		size_t at = i % ARRAY_COUNT(texts);
+
+		bench.conn.listener = texts[at];
+		ck_assert_str_eq(
+		    bench_run(&bench)->decision.upstream, means[at]);
+	}
+	/* A long one is not remembered and still right. */
+	for (int i = 0; i < 2; i++) {
+		bench.conn.listener =
+		    "a-long-label-of-a-name.another-long-label.example.com:1";
+		ck_assert_str_eq(
+		    bench_run(&bench)->decision.upstream, bench.conn.listener);
+	}
+}
+END_TEST
+
 START_TEST(a_denial_says_how)
 {
 	struct decision *d = must_decide(
@@ -287,6 +312,7 @@ add_tests(TCase *tcase)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, defaults_override_nothing);
 	tcase_add_test(tcase, every_key_is_read);
+	tcase_add_test(tcase, an_upstream_means_the_same_each_time);
 	tcase_add_test(tcase, a_denial_says_how);
 	tcase_add_test(tcase, in_any_doubt_it_is_refused);
 	tcase_add_test(tcase, the_largest_decision_fits);
