@@ -119,12 +119,15 @@ class Running:
     # The events.
 
     def events(self):
-        """All tcp_connection_closed.v0 so far: their objects, in order."""
+        """All tcp_connection_closed.v0 so far: their objects, in the order
+        in which the connections began. (They end in any order, and workers
+        do not wait for each other.)"""
         for line in self.events_tail.lines():
             event = json.loads(line)
             if event["event_type"] == "tcp_connection_closed.v0":
                 self.events_seen.append(event)
-        return [e["object"] for e in self.events_seen]
+        return sorted((e["object"] for e in self.events_seen),
+                      key=lambda o: o["conn"]["start_ts"])
 
     def wait_events(self, count, timeout=5):
         try:
