@@ -108,7 +108,8 @@ compile(struct edge *e, const struct snapshot *s,
 		text_add(error, "no memory for the policy");
 		return NULL;
 	}
-	memcpy(path, s->policy.path, count * sizeof(*path));
+	if (count > 0)
+		memcpy(path, s->policy.path, count * sizeof(*path));
 	install_lua_folder(folder, sizeof(folder));
 	path[count] = folder;
 	policy = policy_new(&settings, error);
