@@ -27,7 +27,8 @@ EXTRA_DIST += \
 	tests/e2e/test_12_events.py \
 	tests/e2e/test_13_reload.py \
 	tests/e2e/test_14_commands.py \
-	tests/e2e/test_15_malloc.py tests/e2e/test_16_running.py \
+	tests/e2e/test_15_malloc.py \
+	tests/e2e/test_16_running.py \
 	tests/e2e/upstream.py \
 	tests/e2e/waiting.py
 
