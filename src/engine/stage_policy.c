@@ -123,6 +123,31 @@ deny(struct conn *c, const struct decision *d)
 	return STEP_CLOSE;
 }
 
+static bool
+has_tag(const struct decision *d, const char *name)
+{
+	for (size_t i = 0; i < d->tag_count; i++)
+		if (strcmp(d->tags[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* The endpoint's script adds to what the edge's has said, and has the last word
+ * on a name that both use. */
+static void
+add_tags(const struct setup *s, struct json *json)
+{
+	const struct decision *edge = &s->decisions[SCRIPT_EDGE];
+	const struct decision *own = &s->decisions[SCRIPT_ENDPOINT];
+
+	for (size_t i = 0; i < edge->tag_count; i++)
+		if (!has_tag(own, edge->tags[i].name))
+			json_text(
+			    json, edge->tags[i].name, edge->tags[i].value);
+	for (size_t i = 0; i < own->tag_count; i++)
+		json_text(json, own->tags[i].name, own->tags[i].value);
+}
+
 static void
 record_tags(struct conn *c, const struct decision *d)
 {
@@ -135,8 +160,7 @@ record_tags(struct conn *c, const struct decision *d)
 		return;
 	text_init(&text, members, sizeof(members));
 	json_init(&json, &text);
-	for (size_t i = 0; i < d->tag_count; i++)
-		json_text(&json, d->tags[i].name, d->tags[i].value);
+	add_tags(c->setup, &json);
 	if (text.truncated)
 		return;
 	free(r->tags);
