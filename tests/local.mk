@@ -31,14 +31,18 @@ tsan/Makefile:
 	$(MKDIR_P) tsan
 	cd tsan && $(SANITIZER_CONFIGURE) --with-sanitizer=thread
 
+# Unit tests that fail do not keep the end-to-end ones from running.
 # Deadlines that only guard against hanging are longer then, loads smaller.
 CHECK_SANITIZED = LUNETTE_SANITIZED=1 $(MAKE) $(AM_MAKEFLAGS)
 
 .PHONY: check-asan check-tsan
 check-asan: asan/Makefile
-	cd asan && $(CHECK_SANITIZED) check
-	cd asan && $(CHECK_SANITIZED) check-e2e
+	cd asan && status=0; \
+	$(CHECK_SANITIZED) check || status=1; \
+	$(CHECK_SANITIZED) check-e2e || status=1; exit $$status
 
 check-tsan: tsan/Makefile
-	cd tsan && $(CHECK_SANITIZED) check
-	cd tsan && $(CHECK_SANITIZED) check-e2e PYTEST_ARGS='-m core'
+	cd tsan && status=0; \
+	$(CHECK_SANITIZED) check || status=1; \
+	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='-m core' || status=1; \
+	exit $$status
