@@ -150,10 +150,11 @@ static void *
 take_reserve(struct policy *p, const void *old, size_t old_size, size_t size)
 {
 	size_t rounded = (size + 15) & ~(size_t)15;
-	char *new = p->reserve + p->reserve_used;
+	char *new;
 
 	if (!p->reserve || rounded > RESERVE_SIZE - p->reserve_used)
 		return NULL;
+	new = p->reserve + p->reserve_used;
 	p->reserve_used += rounded;
 	if (old)
 		memcpy(new, old, old_size < size ? old_size : size);

@@ -24,7 +24,7 @@ sha256_hex(struct span s, char out[SHA256_HEX_SIZE])
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static const char digits[] = "0123456789abcdef";
-	uint8_t hash[SHA256_BYTES];
+	uint8_t hash[SHA256_BYTES] = { 0 };
 
 	pthread_once(&once, fetch_sha256);
 	out[0] = '\0';
