@@ -22,3 +22,18 @@ tests_unit_test_health_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_health_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
 tests_unit_test_health_LDADD = libengine.a libsys.a libwire.a libbase.a \
 	$(CARES_LIBS) $(GEO_LIBS) $(UNIT_LIBS)
+
+# The core: real sockets, and where there is an edge all layers below it.
+ENGINE_BENCH = tests/unit/engine_bench.c tests/unit/engine_bench.h
+ENGINE_CPPFLAGS = $(UNIT_CPPFLAGS) -DTOP_SRCDIR='"$(abs_top_srcdir)"'
+ENGINE_LIBS = $(LAYER_LIBS) $(LAYER_EXTERN) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_leg
+tests_unit_test_leg_SOURCES = tests/unit/test_leg.c $(ENGINE_BENCH)
+tests_unit_test_leg_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_leg_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_relay
+tests_unit_test_relay_SOURCES = tests/unit/test_relay.c $(ENGINE_BENCH)
+tests_unit_test_relay_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_relay_LDADD = $(ENGINE_LIBS)
