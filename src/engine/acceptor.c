@@ -181,6 +181,14 @@ arrival_new(const struct arrival *what)
 	return arrival;
 }
 
+/* Somebody else may have been quicker when it was given up last. */
+static void
+hold_reserve(struct acceptor *a)
+{
+	if (a->reserve_fd < 0)
+		a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 /* No descriptor is left: the reserve takes one connection off the queue and
  * ends it, so that its client learns and the queue moves. */
 static void
@@ -191,6 +199,7 @@ shed_one(struct acceptor *a, struct listener *l)
 	if (a->reserve_fd < 0)
 		return;
 	close(a->reserve_fd);
+	a->reserve_fd = -1;
 	arrival.fd = socket_accept(l->fd, &arrival.peer, &arrival.local);
 	if (arrival.fd >= 0) {
 		arrival.start_us = clock_us();
@@ -198,7 +207,7 @@ shed_one(struct acceptor *a, struct listener *l)
 		event_lost(a->edge, &arrival, REASON_LIMIT);
 		close(arrival.fd);
 	}
-	a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	hold_reserve(a);
 }
 
 /* What accept says when it gives no connection. True: try the next one. */
@@ -311,6 +320,7 @@ acceptor_turn(struct acceptor *a)
 	int ready = poll(a->polled, count, timeout_ms);
 
 	a->paused = false;
+	hold_reserve(a);
 	if (ready <= 0)
 		return;
 	if (a->polled[0].revents)
@@ -341,7 +351,8 @@ acceptor_new(struct edge *edge)
 	a->edge = edge;
 	pthread_mutex_init(&a->lock, NULL);
 	a->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	a->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	a->reserve_fd = -1;
+	hold_reserve(a);
 	a->polled = calloc(1, sizeof(*a->polled));
 	if (a->event_fd < 0 || a->reserve_fd < 0 || !a->polled) {
 		acceptor_free(a);
