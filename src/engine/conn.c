@@ -91,10 +91,12 @@ on_deadline(struct timeout *t)
 	}
 	ASSERT(c->stage < ARRAY_COUNT(deadline_rules));
 	rule = &deadline_rules[c->stage];
-	if (c->stage == STAGE_POLICY)
+	if (c->stage == STAGE_POLICY) {
+		/* It has been answered for: it must not go on meanwhile. */
+		policy_host_cancel(c);
 		conn_refuse(
 		    c, rule->reason, ALERT_ACCESS_DENIED, "edge.policy.wall");
-	else if (c->stage == STAGE_RELAY && relay_has_pending(c))
+	} else if (c->stage == STAGE_RELAY && relay_has_pending(c))
 		/* Cut short, it must not look complete. */
 		conn_close(c, rule->reason, CLOSE_RESET, NULL);
 	else

@@ -295,6 +295,23 @@ policy_host_start(
 	return arrange_wait(c);
 }
 
+/* Neither the end of its sleep nor the answer to its question may come back to
+ * a run that is gone. */
+void
+policy_host_cancel(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	if (!s || !s->run)
+		return;
+	timeouts_clear(&c->worker->timeouts, &s->sleep);
+	if (s->query)
+		s->query->conn = NULL; /* freed when its answer comes */
+	s->query = NULL;
+	policy_finish(s->run);
+	s->run = NULL;
+}
+
 void
 policy_host_slept(struct conn *c)
 {

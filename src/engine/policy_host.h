@@ -35,6 +35,9 @@ int policy_host_script(const struct conn *c, enum script_of which);
 bool policy_host_start(struct conn *c, enum script_of which,
     const struct policy_failure *failure) MUST_CHECK;
 
+/* Ends a run that is not waited for any more; harmless when there is none. */
+void policy_host_cancel(struct conn *c);
+
 /* lunette.sleep is over: goes on with the script and then the connection. */
 void policy_host_slept(struct conn *c);
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "engine/edge_private.h"
 #include "engine/event.h"
+#include "engine/policy_host.h"
 
 /* How many endpoints and pools may ask for health checks in all. */
 #define HEALTH_MAX_TARGETS 65536
@@ -70,19 +71,24 @@ policy_slot_put(struct worker *w, struct policy_slot *slot)
 	free(slot);
 }
 
-/* A run of a version that goes away is denied: its state is gone. */
+/*
+ * A run of a version that goes away is denied: its state is gone. So is a
+ * connection that this version would still have been asked about, and that
+ * without it would go past the policy.
+ */
 static void
 end_runs_of(struct worker *w, const struct policy_slot *slot)
 {
 	LIST_FOREACH_SAFE (node, &w->live) {
 		struct conn *c = LIST_ENTRY(node, struct conn, live);
 
-		if (c->policy != slot || !c->setup || !c->setup->run)
+		if (c->policy != slot || !c->setup)
 			continue;
-		policy_finish(c->setup->run);
-		c->setup->run = NULL;
-		conn_refuse(c, REASON_POLICY_MEMORY, ALERT_ACCESS_DENIED,
-		    "its policy version was dropped");
+		policy_host_cancel(c);
+		if (c->stage <= STAGE_POLICY)
+			conn_refuse(c, REASON_POLICY_MEMORY,
+			    ALERT_ACCESS_DENIED,
+			    "its policy version was dropped");
 	}
 }
 
@@ -259,6 +265,19 @@ deliver_drain(struct mail *mail, void *receiver)
 	    &w->timeouts, &w->drain_timeout, w->now_ms + order->drain_ms);
 }
 
+/* What is cut short must not look complete here either. */
+static void
+end_at_once(struct conn *c)
+{
+	if (c->way == CLOSE_RESET || c->way == CLOSE_PASS_RESET) {
+		leg_drop_pending(&c->client, &c->worker->pipes);
+		leg_drop_pending(&c->upstream, &c->worker->pipes);
+		leg_abort(&c->client);
+		leg_abort(&c->upstream);
+	}
+	conn_finish(c);
+}
+
 /* Also while connections linger: nothing is waited for any more. */
 static void
 deliver_stop(struct mail *mail, void *receiver)
@@ -269,7 +288,7 @@ deliver_stop(struct mail *mail, void *receiver)
 	w->stopping = true;
 	close_all(w, REASON_CLOSED_BY_OPERATOR);
 	LIST_FOREACH_SAFE (node, &w->live)
-		conn_finish(LIST_ENTRY(node, struct conn, live));
+		end_at_once(LIST_ENTRY(node, struct conn, live));
 }
 
 /* The orders live in the worker itself. */
