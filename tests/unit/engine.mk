@@ -37,3 +37,26 @@ check_PROGRAMS += tests/unit/test_relay
 tests_unit_test_relay_SOURCES = tests/unit/test_relay.c $(ENGINE_BENCH)
 tests_unit_test_relay_CPPFLAGS = $(ENGINE_CPPFLAGS)
 tests_unit_test_relay_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_stages
+tests_unit_test_stages_SOURCES = tests/unit/test_stages.c \
+	tests/unit/stages_bench.h $(ENGINE_BENCH)
+tests_unit_test_stages_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_stages_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_stages_upstream
+tests_unit_test_stages_upstream_SOURCES = tests/unit/test_stages_upstream.c \
+	tests/unit/stages_bench.h $(ENGINE_BENCH)
+tests_unit_test_stages_upstream_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_stages_upstream_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_edge
+tests_unit_test_edge_SOURCES = tests/unit/test_edge.c $(ENGINE_BENCH)
+tests_unit_test_edge_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_edge_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_edge_policy
+tests_unit_test_edge_policy_SOURCES = tests/unit/test_edge_policy.c \
+	$(ENGINE_BENCH)
+tests_unit_test_edge_policy_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_edge_policy_LDADD = $(ENGINE_LIBS)

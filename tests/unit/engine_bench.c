@@ -476,6 +476,28 @@ bench_wait_open(struct bench *b, uint64_t count)
 	    (unsigned long long)count);
 }
 
+static void
+deliver_question(struct mail *m, void *receiver)
+{
+	struct question *q = CONTAINER_OF(m, struct question, mail);
+	const struct worker *w = receiver;
+
+	q->generation = w->generation;
+	q->setup_count = w->setups.used_count;
+	atomic_store(&q->answered, true);
+}
+
+struct question
+bench_ask(struct bench *b, unsigned worker)
+{
+	struct question q = { .mail.deliver = deliver_question };
+
+	mailbox_post(&b->edge->workers[worker].mailbox, &q.mail);
+	while (!atomic_load(&q.answered))
+		sched_yield();
+	return q;
+}
+
 void
 bench_stop(struct bench *b)
 {

@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#include "engine/edge.h"
+#include "engine/edge_private.h"
 
 #define PATIENCE_MS 20000
 
@@ -79,6 +79,14 @@ int bench_client(struct bench *b, const char *name);
 int bench_accept(struct bench *b);
 /* Waits until the edge has so many connections. */
 void bench_wait_open(struct bench *b, uint64_t count);
+/* What belongs to a worker's thread, asked of that thread. */
+struct question {
+	struct mail mail;
+	const struct generation *generation;
+	size_t setup_count;
+	atomic_bool answered;
+};
+struct question bench_ask(struct bench *b, unsigned worker);
 /* Frees the edge; all must have had its event, and nothing may be left. */
 void bench_stop(struct bench *b);
 void bench_fini(struct bench *b);

@@ -16,7 +16,7 @@ static struct pipe_budget budget;
 static struct pipes pipes;
 static int peer;
 static unsigned descriptors;
-static uint8_t big[4 * 1024 * 1024];
+static uint8_t big[8 * 1024 * 1024];
 
 static void
 on_ready(struct watch *w, uint32_t events)
