@@ -25,7 +25,8 @@ teardown(void)
 	bench_fini(&b);
 }
 
-#define ENDPOINT
+#define ENDPOINT \
+	"endpoints: [ { url: tls://a.test, upstream: 127.0.0.1:$P } ]\n"
 
 #define VERSION(n)                                                   \
 	"local lunette = require \"lunette\"\n"                      \
