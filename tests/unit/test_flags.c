@@ -178,8 +178,15 @@ START_TEST(help_tells_every_flag)
 		    u->flags[i].name);
 	}
 	for (const char *at = help.data; *at != '\0';
-	     at += strcspn(at, "\n") + 1)
-		ck_assert_msg(strcspn(at, "\n") <= 80, "%.90s", at);
+	     at += strcspn(at, "\n") + 1) {
+		const char *word_at = at + strspn(at, " ");
+
+		/* A word that is too long, such as a path, stands alone. */
+		ck_assert_msg(
+		    strcspn(at, "\n") <= 80 ||
+			strcspn(word_at, " \n") == strcspn(word_at, "\n"),
+		    "%.90s", at);
+	}
 	ck_assert(strstr(help.data, "Examples:\n  lunette ") != NULL);
 }
 END_TEST
