@@ -29,6 +29,10 @@ OPEN_FEW, OPEN_MANY = 100, 9000
 MANY_ROUTES = 10000
 NAMES = ("short.bench", "bulk.bench", "hold.bench")
 
+# The policy library of a lunette that is not installed.
+LIBRARY = os.path.join(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))), "lua")
+
 POLICY = """\
 local lunette = require "lunette"
 local refused = lunette.cidrs { "198.51.100.0/24", "203.0.113.0/24" }
@@ -205,7 +209,7 @@ class Lunette(Contestant):
     routes = 1
 
     def config(self):
-        lines = ["edge:", "  listen: [{address: \"127.0.0.1:0\"}]",
+        lines = ["version: 1", "edge:", "  listen: [{address: \"127.0.0.1:0\"}]",
                  f"  workers: {self.bench.workers}",
                  "  policy: {file: policy.lua}",
                  "  log: {target: stderr, format: logfmt}", "endpoints:"]
@@ -222,28 +226,29 @@ class Lunette(Contestant):
         with open(os.path.join(self.bench.folder, "policy.lua"), "w") as f:
             f.write(POLICY)
         path = self.write("edge.yaml", self.config())
-        process = subprocess.Popen(
-            [self.binary, "edge", "-c", path], text=True,
-            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        log = os.path.join(self.bench.folder, self.slug + ".log")
+        with open(log, "w") as f:
+            process = subprocess.Popen(
+                [self.binary, "edge", "-c", path], stdin=subprocess.DEVNULL,
+                stderr=f, env={"LUNETTE_LUA": LIBRARY, **os.environ})
         try:
-            return process, self.find_port(process)
+            return process, self.find_port(process, log)
         except Failure:
             stop(process)
             raise
 
-    def find_port(self, process):
-        port, seen = None, ""
-        while True:
-            try:
-                line = read_line(process.stderr, 30, self.name)
-            except Failure:
-                raise Failure(f"{self.name} did not start: {seen.strip()}")
-            seen += line
-            match = re.search(r"msg=\"?listening\"?.* address=\S*:(\d+)", line)
-            if match:
-                port = int(match.group(1))
-            if re.search(r"msg=\"?ready\"?", line) and port:
-                return port
+    def find_port(self, process, log):
+        """Reads the log until it says that all listeners accept."""
+        deadline = time.monotonic() + 30
+        text = ""
+        while time.monotonic() < deadline and process.poll() is None:
+            with open(log) as f:
+                text = f.read()
+            port = re.search(r'msg="?listening"? address=\S*:(\d+)', text)
+            if port and re.search(r'msg="?ready\b', text):
+                return int(port.group(1))
+            time.sleep(0.02)
+        raise Failure(f"{self.name} did not start: {text.strip()}")
 
 
 class LunetteRoutes(Lunette):
@@ -517,11 +522,12 @@ class Table:
         return text
 
     def show(self):
+        """Prints the table at once, for whoever reads a pipe."""
         print(f"\n{self.title} [{self.unit}]")
         print(f"  {'':<16}{'median':>10}{'least':>10}{'most':>10}"
               f"{'lunette / it':>14}")
         for contestant in self.contestants:
-            print(self.row(contestant.name))
+            print(self.row(contestant.name), flush=True)
 
 
 def progress(text):
