@@ -29,6 +29,7 @@ EXTRA_DIST += \
 	tests/e2e/test_14_commands.py \
 	tests/e2e/test_15_malloc.py \
 	tests/e2e/test_16_running.py \
+	tests/e2e/test_17_readme.py \
 	tests/e2e/upstream.py \
 	tests/e2e/waiting.py
 

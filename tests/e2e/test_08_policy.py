@@ -1,5 +1,7 @@
 """The policy on real connections: decisions, limits, and what never leaks."""
 
+import os
+import random
 import re
 import threading
 import time
@@ -9,7 +11,7 @@ import pytest
 import hello
 from nameserver import Nameserver
 from upstream import answer, answer_and_close, hold
-from waiting import PATIENCE, scaled, until
+from waiting import PATIENCE, SANITIZED, scaled, until
 
 DENIED, UNKNOWN = hello.alert(49), hello.alert(112)
 HEAD = 'local lunette = require "lunette"\n'
@@ -775,3 +777,115 @@ def test_a_thousand_suspended_runs(scene):
                    "the ones too many end")
     assert {e["close"]["reason"] for e in events} <= {
         "policy_error", "limit", "policy_memory", "policy_timeout"}
+
+
+class Grammar:
+    """Random programs from a small grammar (LU-05): most fail, some loop,
+    some eat memory; none may harm the host."""
+
+    NAMES = ["a", "b", "c", "conn", "t"]
+    CALLS = ["string.rep", "string.format", "string.find", "string.gsub",
+             "string.sub", "string.byte", "string.char", "table.concat",
+             "table.insert", "table.remove", "table.sort", "unpack",
+             "tostring", "tonumber", "pcall", "error", "select", "next",
+             "pairs", "ipairs", "type", "rawget", "rawset", "setmetatable",
+             "getmetatable", "math.floor", "math.random", "bit.lshift",
+             "bit.band", "assert", "require", "xpcall", "rawequal",
+             "lunette.deny", "lunette.forward", "lunette.cidrs",
+             "lunette.rate", "lunette.active", "lunette.shared",
+             "lunette.sleep", "lunette.resolve", "lunette.log.info",
+             "conn.log", "conn.track", "a", "b"]
+    VALUES = ["nil", "true", "0", "-1", "1e308", "0/0", "2^53", "1/0",
+              '""', '"x"', '"%s%d%q"', '("x"):rep(200)', '"(.-)*%b()%f[a]"',
+              "{}", "{1,2,3}", "conn.tls", "conn.tls.hello", "conn.sni",
+              "conn.endpoint", "lunette", "string", "function(x) return x "
+              "end", "{allow=false}", "{upstream=a}", "setmetatable({}, "
+              "{__index=function(t,k) return k end})",
+              "setmetatable({}, {__tostring=function() error({}) end})"]
+
+    def __init__(self, seed):
+        self.draw = random.Random(seed)
+
+    def value(self, depth):
+        kind = self.draw.randrange(6)
+        if depth <= 0 or kind < 2:
+            return self.draw.choice(self.VALUES + self.NAMES)
+        if kind == 2:
+            inner = ", ".join(self.value(depth - 1)
+                              for _ in range(self.draw.randrange(4)))
+            return f"{self.draw.choice(self.CALLS)}({inner})"
+        if kind == 3:
+            operator = self.draw.choice(
+                ["+", "..", "==", "<", "*", "%", "and", "or", "^"])
+            return f"({self.value(depth - 1)} {operator} " \
+                f"{self.value(depth - 1)})"
+        if kind == 4:
+            return f"({self.value(depth - 1)})[{self.value(depth - 1)}]"
+        return f"#({self.value(depth - 1)})"
+
+    def statement(self, depth):
+        kind = self.draw.randrange(8)
+        body = self.statements(depth - 1) if depth > 0 else "a = 1"
+        if kind == 0 and depth > 0:
+            return f"for i = 1, {self.draw.choice([3, 100, 1e9])} do " \
+                f"{body} end"
+        if kind == 1 and depth > 0:
+            return f"if {self.value(2)} then {body} end"
+        if kind == 2 and depth > 0:
+            return f"pcall(function() {body} end)"
+        if kind == 3 and depth > 0:
+            return f"while {self.value(1)} do {body} end"
+        name = self.draw.choice(["a", "b", "c", "t"])
+        if kind == 4:
+            return f"t[{self.value(1)}] = {self.value(2)}"
+        return f"{name} = {self.value(3)}"
+
+    def statements(self, depth):
+        return "; ".join(self.statement(depth)
+                         for _ in range(self.draw.randrange(1, 4)))
+
+    def program(self):
+        # Each part for itself: an error in one does not spare the others.
+        parts = "; ".join(f"pcall(function() {self.statements(3)} end)"
+                          for _ in range(3))
+        return f"local a, b, c, t = conn.sni, 1, {{}}, {{}}; " \
+            f"{parts}; do return {self.value(2)} end"
+
+
+def test_random_programs(scene):
+    """LU-05: 10,000 of them with LUNETTE_PROGRAMS=10000."""
+    count = int(os.environ.get("LUNETTE_PROGRAMS",
+                               "300" if SANITIZED else "1000"))
+    grammar = Grammar(int(os.environ.get("LUNETTE_SEED", "11")))
+    upstream = scene.upstream(answer_and_close(b"ok"))
+    endpoints = [{"url": "tls://a.test", "upstream": upstream.address}]
+    chunk = 400  # a script holds at most 1 MiB
+    for first in range(0, count, chunk):
+        functions = "".join(
+            f"p[{n}] = function(conn) {grammar.program()} end\n"
+            for n in range(first, min(first + chunk, count)))
+        scene.write(f"random{first}.lua", HEAD + f"""
+            local p = {{}}
+            {functions}
+            return function(conn)
+              return p[tonumber(conn.sni:match "^p(%d+)%.")](conn)
+            end
+        """)
+        endpoints.append({"url": f"tls://*.c{first}.test",
+                          "policy": f"random{first}.lua",
+                          "upstream": upstream.address})
+    edge = scene.edge(endpoints, edge={
+        "workers": 2, "policy": {"cpu": "10ms", "wall": "200ms"},
+        "timeouts": {"connect": "200ms", "idle": "1s", "hello": "1s"}})
+
+    def drive(start):
+        for n in range(start, count, 4):
+            ask(scene, edge, f"p{n}.c{n // chunk * chunk}.test")
+
+    threads = [threading.Thread(target=drive, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ask(scene, edge)[0] == b"ok"
+    edge.wait_events(count + 1, timeout=10)
