@@ -213,6 +213,16 @@ addr_is_loopback(const struct addr *a)
 	return a->family == ADDR_IP6 && !memcmp(a->bytes, loopback6, 16);
 }
 
+bool
+addr_is_any(const struct addr *a)
+{
+	static const uint8_t any[16];
+
+	if (a->family == ADDR_IP4)
+		return !memcmp(a->bytes, any, 4);
+	return a->family == ADDR_IP6 && !memcmp(a->bytes, any, 16);
+}
+
 uint64_t
 addr_hash_ip(const struct addr *a)
 {

@@ -45,6 +45,7 @@ void addr_format(const struct addr *a, char out[ADDR_TEXT_SIZE]);
 
 bool addr_same_ip(const struct addr *a, const struct addr *b);
 bool addr_is_loopback(const struct addr *a);
+bool addr_is_any(const struct addr *a); /* 0.0.0.0 or :: */
 
 /* A hash of family and address, without the port. */
 uint64_t addr_hash_ip(const struct addr *a);

@@ -251,13 +251,23 @@ refuse_without_memory(struct acceptor *a, struct arrival *lost)
 	back_off(a);
 }
 
+/* A socket that listens on one address tells nothing new of its local end. */
+static int
+take_one(struct listener *l, struct arrival *out)
+{
+	bool any = addr_is_any(&l->bound);
+
+	out->local = l->bound;
+	return socket_accept(l->fd, &out->peer, any ? &out->local : NULL);
+}
+
 static bool
 accept_one(struct acceptor *a, struct listener *l)
 {
 	struct arrival lost = { .listener = l };
 	struct arrival *arrival;
 
-	lost.fd = socket_accept(l->fd, &lost.peer, &lost.local);
+	lost.fd = take_one(l, &lost);
 	if (lost.fd < 0)
 		return accept_failed(a, l, lost.fd);
 	lost.start_us = clock_us();

@@ -30,6 +30,7 @@ struct leg {
 	bool shut : 1;	    /* our FIN is sent */
 	bool reset : 1;	    /* an operation met the peer's reset */
 	bool failed : 1;    /* reading has ended with it: all before was read */
+	bool abandoned : 1; /* it is not read any more, though it may send */
 	bool congested : 1; /* it did not take all of the last write */
 	uint32_t streak_bytes; /* moved to it lately in large reads */
 	struct leg_buffer *pending;

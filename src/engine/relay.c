@@ -136,12 +136,18 @@ should_splice(const struct conn *c, const struct leg *to)
 	return to->streak_bytes >= RELAY_SPLICE_AFTER && !c->throttle;
 }
 
-/* Everything was read and taken: our FIN follows. */
+/* Everything was read and taken: our FIN follows. Where both directions are at
+ * their end closing sends it, and one call does for two. */
 static enum flow
 end_direction(struct leg *from, struct leg *to)
 {
+	bool last = to->eof && !to->abandoned && from->shut;
+
 	from->eof = true;
-	leg_shut(to);
+	if (last)
+		to->shut = true;
+	else
+		leg_shut(to);
 	return FLOW_DONE;
 }
 
@@ -154,7 +160,7 @@ static enum flow
 give_up_on(struct conn *c, struct leg *from, struct leg *to)
 {
 	leg_drop_pending(to, &c->worker->pipes);
-	from->eof = true;
+	from->eof = from->abandoned = true;
 	to->shut = true;
 	return FLOW_DONE;
 }
@@ -260,6 +266,8 @@ relay_begin(struct conn *c)
 		return -ENOMEM;
 	if (c->worker->hello_owner == c)
 		c->worker->hello_owner = NULL;
+	if (c->idle_ms > RELAY_KEEPALIVE_IDLE_MS)
+		socket_keep_alive(c->upstream.watch.fd);
 	conn_drop_setup(c);
 	point_to_kept_names(c, sni);
 	listener_put(c->listener);

@@ -19,6 +19,10 @@
 #define RELAY_SPLICE_AFTER (256 * 1024)
 #define RELAY_LARGE_READ (32 * 1024)
 
+/* With a longer idle time than this a dead upstream is found by keepalive; up
+ * to it the idle time finds one as soon, without five calls a connection. */
+#define RELAY_KEEPALIVE_IDLE_MS (5 * 60 * 1000)
+
 enum flow {
 	FLOW_WAIT, /* nothing more can move now */
 	FLOW_MORE, /* its share of this turn is used up */

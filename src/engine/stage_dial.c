@@ -267,7 +267,11 @@ finish_connect(struct conn *c)
 	int error;
 
 	if (c->upstream.writable) {
-		error = socket_connect_result(c->upstream.watch.fd);
+		/* Writable alone is connected; the error comes with a hang-up
+		 * (EPOLLERR and EPOLLHUP, see leg_note). */
+		error = c->upstream.hung_up
+			    ? socket_connect_result(c->upstream.watch.fd)
+			    : 0;
 		if (error < 0)
 			return note_failure(c, dial_reason(error), error);
 		upstream_worked(c->target);

@@ -24,9 +24,11 @@ end_by_reset(struct conn *c, enum reason reason)
 static enum step
 end(struct conn *c)
 {
+	/* Closing while the client still sends would reset it, and it might
+	 * lose the end of the answer. */
 	conn_close(c,
 	    c->upstream_first ? REASON_UPSTREAM_CLOSED : REASON_CLIENT_CLOSED,
-	    CLOSE_PLAIN, NULL);
+	    c->client.abandoned ? CLOSE_LINGER : CLOSE_PLAIN, NULL);
 	return STEP_CLOSE;
 }
 

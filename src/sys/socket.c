@@ -53,14 +53,6 @@ open_stream(int domain)
 	return fd < 0 ? -errno : fd;
 }
 
-static bool
-is_wildcard6(const struct addr *a)
-{
-	static const uint8_t any[16];
-
-	return a->family == ADDR_IP6 && !memcmp(a->bytes, any, sizeof(any));
-}
-
 static int
 bind_and_listen(int fd, const struct addr *a)
 {
@@ -71,7 +63,7 @@ bind_and_listen(int fd, const struct addr *a)
 	/* Said explicitly: net.ipv6.bindv6only may be set either way. */
 	if (err == 0 && a->family == ADDR_IP6)
 		err = set_option(
-		    fd, IPPROTO_IPV6, IPV6_V6ONLY, is_wildcard6(a) ? 0 : 1);
+		    fd, IPPROTO_IPV6, IPV6_V6ONLY, addr_is_any(a) ? 0 : 1);
 	if (err == 0)
 		err = set_stream_options(fd);
 	if (err < 0)
@@ -149,7 +141,7 @@ socket_accept(int listener, struct addr *peer, struct addr *local)
 {
 	int fd = accept_one(listener, peer), err;
 
-	if (fd < 0)
+	if (fd < 0 || !local)
 		return fd;
 	err = socket_local_addr(fd, local);
 	if (err < 0) {
@@ -182,12 +174,19 @@ socket_connect(const struct addr *a)
 
 	if (fd < 0)
 		return fd;
-	err = set_stream_options(fd);
+	err = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (err < 0) {
 		close(fd);
 		return err;
 	}
 	return start_connect(fd, (struct sockaddr *)&ss, len);
+}
+
+void
+socket_keep_alive(int fd)
+{
+	/* A Unix socket has none of these and needs none. */
+	(void)set_stream_options(fd);
 }
 
 int

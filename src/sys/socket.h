@@ -18,13 +18,18 @@
  */
 int socket_listen(const struct addr *a) MUST_CHECK;
 
-/* One accepted connection with both addresses. -EAGAIN: none is waiting;
- * -ECONNABORTED: some were, but gone again before they could be taken. */
+/* One accepted connection with both addresses; `local` may be NULL where it is
+ * known. -EAGAIN: none is waiting; -ECONNABORTED: some were, but gone again
+ * before they could be taken. */
 int socket_accept(
     int listener, struct addr *peer, struct addr *local) MUST_CHECK;
 
 /* Starts to connect; done when the descriptor is writable. */
 int socket_connect(const struct addr *a) MUST_CHECK;
+
+/* Keepalive and a limit for unacknowledged data, as accepted sockets have them
+ * from their listener. */
+void socket_keep_alive(int fd);
 int socket_connect_unix(const char *path) MUST_CHECK;
 
 /* After writable: 0, or the negative errno with which connecting failed. */

@@ -137,14 +137,19 @@ option(int fd, int level, int name)
 }
 
 static void
-check_options(int fd)
+check_keep_alive(int fd)
 {
-	ck_assert_int_ne(option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
 	ck_assert_int_ne(option(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
 	ck_assert_int_eq(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 60);
 	ck_assert_int_eq(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 10);
 	ck_assert_int_eq(option(fd, IPPROTO_TCP, TCP_KEEPCNT), 6);
 	ck_assert_int_eq(option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT), 120000);
+}
+
+static void
+check_options(int fd)
+{
+	ck_assert_int_ne(option(fd, IPPROTO_TCP, TCP_NODELAY), 0);
 	ck_assert(fcntl(fd, F_GETFL) & O_NONBLOCK);
 	ck_assert(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 }
@@ -163,7 +168,10 @@ START_TEST(both_ends_have_addresses_and_options)
 	ck_assert(addr_same_ip(&net.local, &loopback));
 	ck_assert_uint_eq(net.local.port, net.at.port);
 	check_options(net.client);
+	socket_keep_alive(net.client);
+	check_keep_alive(net.client);
 	check_options(net.server);
+	check_keep_alive(net.server);
 	close_all();
 }
 END_TEST
