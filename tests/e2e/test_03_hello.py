@@ -399,19 +399,24 @@ def test_what_is_not_tls_is_closed_at_once(scene, case):
     upstream = scene.upstream()
     edge = scene.route(upstream, options={
         "edge": {"default_endpoint": "tls://a.test"}})
-    client = scene.client(edge).send(NOT_TLS[case])
-    if case == "one_byte":
-        # This may yet become "GET ": told at once or at its deadline.
-        client.shut()
-    data, _ = client.ends_within(0.1)
-    client.close()
-    if case != "http_post":
-        assert data == b"" or case == "one_byte"
+    times = []
+    for _ in range(3):
+        client = scene.client(edge).send(NOT_TLS[case])
+        began = time.monotonic()
+        if case == "one_byte":
+            # This may yet become "GET ": told at once or at its deadline.
+            client.shut()
+        data, _ = client.read_all()
+        times.append(time.monotonic() - began)
+        client.close()
+        assert data == b"" or case in ("http_post", "one_byte")
+    # One of three: this machine may be busy with something else.
+    assert min(times) < 0.1 * PATIENCE, times
     assert upstream.count() == 0
-    event = edge.wait_events(1)[0]
-    assert event["close"]["reason"] in (
-        ("not_tls", "client_closed") if case == "one_byte"
-        else ("not_tls",))
+    for event in edge.wait_events(3):
+        assert event["close"]["reason"] == "not_tls" or \
+            (case == "one_byte" and
+             event["close"]["reason"] == "client_closed")
 
 
 @pytest.mark.core

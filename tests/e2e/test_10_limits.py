@@ -165,8 +165,11 @@ def was_injected(scene):
 def test_failing_accepts_are_survived(scene, error):
     wrapper = injected(scene, f"accept4:error={error}:when=2+3")
     edge = ok_edge(scene, wrapper=wrapper)
-    for _ in range(12):
-        assert ask(scene, edge) == b"ok"
+    answers = [ask(scene, edge) for _ in range(12)]
+    # Without descriptors a waiting client may be shed, with an event.
+    shed = 4 if error in ("EMFILE", "ENFILE") else 0
+    assert set(answers) <= {b"ok", b""}
+    assert answers.count(b"ok") >= 12 - shed
     edge.wait_events(12, timeout=20)
     assert was_injected(scene)
 
