@@ -95,9 +95,8 @@ struct setup {
 /* For the event, where there is something to keep. */
 struct record {
 	char *reason; /* of the decision */
-	int line;
-	char *tags; /* JSON object members */
-	char *logs; /* JSON list members */
+	char *tags;   /* JSON object members */
+	char *logs;   /* JSON list members */
 	size_t logs_len;
 	struct tracked_key *keys; /* lunette.active; from malloc */
 	size_t key_count;

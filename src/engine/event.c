@@ -89,8 +89,8 @@ write_policy(struct json *j, const struct conn *c)
 	json_text(j, "decision", c->denied ? "deny" : "allow");
 	if (r && r->reason)
 		json_text(j, "reason", r->reason);
-	if (r && r->line > 0)
-		json_int(j, "line", r->line);
+	if (c->decision_line > 0)
+		json_int(j, "line", c->decision_line);
 	json_close(j);
 }
 
@@ -188,12 +188,22 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 	end_event(&j);
 }
 
+/* What ended as it should is told by its event; the log shows it at debug. */
+static enum log_level
+level_of(const struct conn *c)
+{
+	return c->reason == REASON_CLIENT_CLOSED ||
+		       c->reason == REASON_UPSTREAM_CLOSED
+		   ? LOG_LEVEL_DEBUG
+		   : LOG_LEVEL_INFO;
+}
+
 static void
 log_closed(const struct conn *c, int64_t total_us)
 {
 	const struct policy_conn *f = &c->facts;
 
-	LOG_INFO("connection closed", LOG_TEXT("id", f->id),
+	LOG_AT(level_of(c), "connection closed", LOG_TEXT("id", f->id),
 	    LOG_ADDR("client", &f->client), LOG_SPAN("name", f->sni),
 	    LOG_TEXT("endpoint", c->endpoint ? c->endpoint->url : ""),
 	    LOG_TEXT("upstream", c->target ? c->target->address.text : ""),

@@ -76,24 +76,25 @@ static const struct {
 	[POLICY_FAULT_LIMIT] = { REASON_LIMIT },
 };
 
-/* Moves text into the record, where the event finds it. */
+/* Keeps the reason where the event finds it. Without one there is nothing to
+ * keep, and an idle connection stays small. */
 static void
-record_reason(struct conn *c, const char *reason, int line)
+note_decision(struct conn *c, const char *reason, int line)
 {
-	struct record *r = conn_record(c);
+	struct record *r = reason || c->record ? conn_record(c) : NULL;
 
+	c->decision_line = line;
 	if (!r)
 		return;
 	free(r->reason);
 	r->reason = reason ? strdup(reason) : NULL;
-	r->line = line;
 }
 
 static enum step
 fail(struct conn *c, const struct policy_outcome *o)
 {
 	c->denied = true;
-	record_reason(c, o->message, o->line);
+	note_decision(c, o->message, o->line);
 	conn_refuse(c, faults[o->fault].reason,
 	    denial_alert(c, ALERT_ACCESS_DENIED), NULL);
 	return STEP_CLOSE;
@@ -176,8 +177,7 @@ take_decision(struct conn *c, struct policy_outcome *o)
 	decision_fini(d);
 	*d = o->decision;
 	decision_init(&o->decision);
-	if (d->reason || d->line)
-		record_reason(c, d->reason, d->line);
+	note_decision(c, d->reason, d->line);
 	record_tags(c, d);
 	if (!d->allow)
 		return deny(c, d);
