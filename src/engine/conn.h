@@ -137,6 +137,7 @@ struct conn {
 	struct upstream *target;    /* counted, and its active_count */
 	struct policy_slot *policy; /* counted; NULL: there are no scripts */
 	int edge_script;	    /* index of the edge's script, -1: none */
+	int decision_line;	    /* of the script; 0: unknown */
 	struct tally_key *client_key;
 	char *names;	    /* SNI and listener, from the relay on */
 	const char *detail; /* for the event; a literal, or in `record` */
