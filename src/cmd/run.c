@@ -78,18 +78,27 @@ same_text(const char *a, const char *b)
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* What a reload cannot change must not seem to have been. */
+static void
+warn_of_key(bool same, const char *key)
+{
+	if (!same)
+		LOG_WARN("takes effect at the next start only",
+		    LOG_TEXT("key", key));
+}
+
+/* What a reload cannot change must not seem to have been: the keys that the
+ * manual marks with "restart". */
 static void
 warn_of_restart(const struct snapshot *old, const struct snapshot *new)
 {
-	if (!same_text(old->user, new->user))
-		LOG_WARN("takes effect at the next start only",
-		    LOG_TEXT("key", "edge.user"));
-	if (!same_text(old->log_target, new->log_target) ||
-	    old->log_format != new->log_format ||
-	    old->log_level != new->log_level)
-		LOG_WARN("takes effect at the next start only",
-		    LOG_TEXT("key", "edge.log"));
+	warn_of_key(old->workers == new->workers, "edge.workers");
+	warn_of_key(same_text(old->user, new->user), "edge.user");
+	warn_of_key(same_text(old->resolver_servers, new->resolver_servers),
+	    "edge.resolver.servers");
+	warn_of_key(
+	    same_text(old->log_target, new->log_target), "edge.log.target");
+	warn_of_key(old->log_format == new->log_format, "edge.log.format");
+	warn_of_key(old->log_level == new->log_level, "edge.log.level");
 }
 
 /* True when the edge runs by `next` now; it is taken then. */
