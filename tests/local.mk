@@ -46,3 +46,17 @@ check-tsan: tsan/Makefile
 	$(CHECK_SANITIZED) check || status=1; \
 	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='-m core' || status=1; \
 	exit $$status
+
+# Which lines the unit and policy tests run, by gcov, in a build of its own.
+# `make -C coverage check-e2e` before a second run adds the end-to-end tests.
+EXTRA_DIST += tests/coverage
+
+coverage/Makefile:
+	$(MKDIR_P) coverage
+	cd coverage && $(abs_top_srcdir)/configure CC='$(CC)' \
+		CFLAGS='-O0 -g --coverage' PYTHON='$(PYTHON)'
+
+.PHONY: coverage
+coverage: coverage/Makefile
+	cd coverage && status=0; $(MAKE) $(AM_MAKEFLAGS) check || status=1; \
+	$(abs_top_srcdir)/tests/coverage . && exit $$status
