@@ -12,8 +12,9 @@ from waiting import PATIENCE, until
 
 COMPLAINT = re.compile(
     rb"ERROR: (Address|Leak|Memory)Sanitizer|WARNING: ThreadSanitizer"
-    rb"|runtime error:|[Aa]ssertion .* failed|assertion failed"
-    rb"|Segmentation fault|stack smashing|malloc\(\): |double free")
+    rb"|: runtime error: |^assertion failed: "  # Lua says "assertion failed!"
+    rb"|Segmentation fault|stack smashing|malloc\(\): |double free",
+    re.MULTILINE)
 
 
 def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
