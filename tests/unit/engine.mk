@@ -60,3 +60,20 @@ tests_unit_test_edge_policy_SOURCES = tests/unit/test_edge_policy.c \
 	$(ENGINE_BENCH)
 tests_unit_test_edge_policy_CPPFLAGS = $(ENGINE_CPPFLAGS)
 tests_unit_test_edge_policy_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_acceptor
+tests_unit_test_acceptor_SOURCES = tests/unit/test_acceptor.c $(ENGINE_BENCH)
+tests_unit_test_acceptor_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_acceptor_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=bind \
+	-Wl,--wrap=accept4 -Wl,--wrap=open -Wl,--wrap=poll
+tests_unit_test_acceptor_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_pool
+tests_unit_test_pool_SOURCES = tests/unit/test_pool.c
+tests_unit_test_pool_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_pool_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_event
+tests_unit_test_event_SOURCES = tests/unit/test_event.c $(ENGINE_BENCH)
+tests_unit_test_event_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_event_LDADD = $(ENGINE_LIBS)
