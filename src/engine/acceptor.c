@@ -68,21 +68,41 @@ drain_event(struct acceptor *a)
 		ASSERT(errno == EAGAIN || errno == EINTR);
 }
 
-/* Takes what main has posted. False: stop. */
+static void
+back_off(struct acceptor *a)
+{
+	a->backoff_ms =
+	    a->backoff_ms == 0 ? BACKOFF_FIRST_MS : a->backoff_ms * 2;
+	if (a->backoff_ms > BACKOFF_MAX_MS)
+		a->backoff_ms = BACKOFF_MAX_MS;
+	a->paused = true;
+}
+
+/* Room to poll so many listeners and the event. */
+static bool
+make_room(struct acceptor *a, size_t count)
+{
+	struct pollfd *polled =
+	    realloc(a->polled, (count + 1) * sizeof(*polled));
+
+	if (polled)
+		a->polled = polled;
+	return polled != NULL;
+}
+
+/* Takes what main has posted; without memory, at one of the next turns. False:
+ * stop. */
 static bool
 take_orders(struct acceptor *a)
 {
 	struct listener_set old = { NULL, 0 };
-	struct pollfd *polled;
 	bool go_on;
 
 	pthread_mutex_lock(&a->lock);
 	go_on = !a->stopping;
-	if (a->has_next) {
-		polled =
-		    realloc(a->polled, (a->next.count + 1) * sizeof(*polled));
-		ASSERT(polled); /* a few bytes, or there is no way on */
-		a->polled = polled;
+	if (a->has_next && !make_room(a, a->next.count)) {
+		back_off(a);
+	} else if (a->has_next) {
 		old = a->current;
 		a->current = a->next;
 		a->next = (struct listener_set){ NULL, 0 };
@@ -129,16 +149,6 @@ static void
 discard_arrival(struct mail *mail)
 {
 	free_arrival(CONTAINER_OF(mail, struct arrival, mail));
-}
-
-static void
-back_off(struct acceptor *a)
-{
-	a->backoff_ms =
-	    a->backoff_ms == 0 ? BACKOFF_FIRST_MS : a->backoff_ms * 2;
-	if (a->backoff_ms > BACKOFF_MAX_MS)
-		a->backoff_ms = BACKOFF_MAX_MS;
-	a->paused = true;
 }
 
 static bool
