@@ -67,11 +67,17 @@ leg_read(struct leg *l, void *buffer, size_t size, size_t *count)
 	return io;
 }
 
-/* What the peer sent before it reset can still be read. */
+/*
+ * What the peer sent before it reset can still be read, and the reading finds
+ * the end. An error of our own machine's is not met by reading: the peer may
+ * wait for ever, so nothing more is to be had of this leg.
+ */
 static enum io
 note_write_error(struct leg *l)
 {
 	l->reset = l->readable = true;
+	if (errno == ENOMEM || errno == ENOBUFS || errno == EINVAL)
+		l->failed = true;
 	return IO_ERROR;
 }
 

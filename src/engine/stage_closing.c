@@ -69,6 +69,18 @@ linger(struct conn *c)
 	return STEP_WAIT;
 }
 
+static enum step
+reset(struct conn *c)
+{
+	struct pipes *pipes = &c->worker->pipes;
+
+	leg_drop_pending(&c->client, pipes);
+	leg_drop_pending(&c->upstream, pipes);
+	leg_abort(&c->client);
+	leg_abort(&c->upstream);
+	return finish(c);
+}
+
 /* The leg that still stands gets what was read for it, and then the reset. */
 static enum step
 pass_reset(struct conn *c)
@@ -82,28 +94,13 @@ pass_reset(struct conn *c)
 		c->linger_until_ms = w->now_ms + LINGER_MS;
 	}
 	if (left->failed || !leg_is_open(left))
-		return finish(c);
+		return reset(c);
 	flushed = leg_flush(left, &w->pipes) == IO_OK &&
 		  socket_unsent_bytes(left->watch.fd) == 0;
-	if (flushed || left->reset || w->now_ms >= c->linger_until_ms) {
-		leg_drop_pending(left, &w->pipes);
-		leg_abort(left);
-		return finish(c);
-	}
+	if (flushed || left->reset || w->now_ms >= c->linger_until_ms)
+		return reset(c);
 	conn_set_deadline(c, UNSENT_POLL_MS);
 	return STEP_WAIT;
-}
-
-static enum step
-reset(struct conn *c)
-{
-	struct pipes *pipes = &c->worker->pipes;
-
-	leg_drop_pending(&c->client, pipes);
-	leg_drop_pending(&c->upstream, pipes);
-	leg_abort(&c->client);
-	leg_abort(&c->upstream);
-	return finish(c);
 }
 
 static enum step
