@@ -77,3 +77,13 @@ check_PROGRAMS += tests/unit/test_event
 tests_unit_test_event_SOURCES = tests/unit/test_event.c $(ENGINE_BENCH)
 tests_unit_test_event_CPPFLAGS = $(ENGINE_CPPFLAGS)
 tests_unit_test_event_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_engine_faults
+tests_unit_test_engine_faults_SOURCES = tests/unit/test_engine_faults.c \
+	$(ENGINE_BENCH)
+tests_unit_test_engine_faults_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_engine_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=socket \
+	-Wl,--wrap=accept4 -Wl,--wrap=connect -Wl,--wrap=epoll_ctl \
+	-Wl,--wrap=eventfd -Wl,--wrap=pipe2 -Wl,--wrap=splice \
+	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_engine_faults_LDADD = $(ENGINE_LIBS)
