@@ -68,6 +68,8 @@ struct dial {
 	struct addr addrs[DIAL_MAX_ADDRS]; /* of the current upstream's name */
 	unsigned addr_count, addr_next;
 	bool chosen_tried;   /* the upstream that a script named */
+	bool given_up;	     /* by a script's retry */
+	bool blame;	     /* the target has failed since it was taken */
 	enum reason failure; /* of the last try */
 	int failure_errno;
 };

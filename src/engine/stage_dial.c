@@ -83,6 +83,7 @@ note_failure(struct conn *c, enum reason reason, int error)
 	struct dial *d = &c->setup->dial;
 
 	d->failure = reason;
+	d->blame = true;
 	d->failure_errno = error;
 	leg_close(&c->upstream);
 	timeouts_clear(&c->worker->timeouts, &c->timeout);
@@ -95,6 +96,7 @@ blame_target(struct conn *c)
 {
 	struct dial *d = &c->setup->dial;
 
+	d->blame = false;
 	/* Our own shortage says nothing about the upstream. */
 	if (d->failure != REASON_LIMIT && d->failure != REASON_NO_MEMORY &&
 	    d->failure != REASON_NO_LOCAL_PORT)
@@ -194,7 +196,7 @@ may_retry(const struct conn *c)
 	const struct setup *s = c->setup;
 	int script = policy_host_script(c, s->script);
 
-	return c->scripted && script >= 0 &&
+	return c->scripted && script >= 0 && !s->dial.given_up &&
 	       s->dial.retries < DIAL_MAX_RETRIES &&
 	       policy_has_retry(c->policy->policy, (unsigned)script);
 }
@@ -244,9 +246,9 @@ next_target(struct conn *c)
 {
 	struct upstream *u;
 
-	if (c->target && c->setup->dial.failure)
+	if (c->target && c->setup->dial.blame)
 		blame_target(c);
-	u = next_upstream(c);
+	u = c->setup->dial.given_up ? NULL : next_upstream(c);
 	if (u) {
 		take_target(c, u);
 		return approach(c);

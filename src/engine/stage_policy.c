@@ -203,7 +203,7 @@ take_outcome(struct conn *c)
 		if (o->decided)
 			step = take_decision(c, o);
 		else if (s->retrying)
-			s->dial.retries = DIAL_MAX_RETRIES; /* it gives up */
+			s->dial.given_up = true;
 		break;
 	}
 	policy_finish(s->run);
