@@ -131,6 +131,42 @@ START_TEST(a_retry_may_choose_another)
 }
 END_TEST
 
+/* The failures in a row that are held against the refused upstream. */
+static unsigned
+failures_counted(void)
+{
+	struct upstream_address address;
+	struct upstream *u;
+	unsigned count;
+
+	ck_assert_int_eq(
+	    upstream_address_parse(span_text("127.0.0.1:1"), &address, NULL),
+	    0);
+	u = upstream_find(b.edge->upstreams, &address);
+	count = atomic_load(&u->failures);
+	upstream_put(u);
+	return count;
+}
+
+START_TEST(a_retry_that_gives_up_dials_no_more)
+{
+	int fd;
+
+	bench_script(&b, "p.lua",
+	    "return { connect = function(conn) end,\n"
+	    "  retry = function(conn, failure) end }\n");
+	bench_start(
+	    &b, EDGE("policy: { file: $S/p.lua }") "endpoints: [ { url: "
+						   "tls://a.test, upstream: "
+						   "127.0.0.1:1 } ]\n");
+	fd = bench_client(&b, "a.test");
+	expect_alert(fd, 80);
+	close(fd);
+	reason_is("upstream_refused");
+	ck_assert_uint_eq(failures_counted(), 1);
+}
+END_TEST
+
 START_TEST(a_retry_that_never_gives_up_is_ended)
 {
 	int fd;
@@ -314,6 +350,7 @@ add(TCase *tcase)
 	tcase_add_loop_test(tcase, dial_with_every_event, 0, STOPPED + 1);
 	tcase_add_test(tcase, the_next_upstream_is_tried);
 	tcase_add_test(tcase, a_retry_may_choose_another);
+	tcase_add_test(tcase, a_retry_that_gives_up_dials_no_more);
 	tcase_add_test(tcase, a_retry_that_never_gives_up_is_ended);
 	tcase_add_test(tcase, greet_writes_the_proxy_header_first);
 	tcase_add_test(tcase, greet_refuses_a_header_that_is_too_long);
