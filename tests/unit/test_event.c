@@ -102,7 +102,6 @@ START_TEST(what_applies_is_there)
 	struct policy_slot slot = { .version = "0123456789abcdef" };
 	struct record record = {
 		.reason = (char[]){ "because" },
-		.line = 7,
 		.tags = (char[]){ "\"k\":\"v\"" },
 		.logs = (char[]){ "{\"a\":1},{\"b\":2}" },
 		.logs_len = 15,
@@ -116,6 +115,7 @@ START_TEST(what_applies_is_there)
 	conn.record = &record;
 	conn.scripted = conn.denied = conn.restricted = true;
 	conn.proxy_proto = 2;
+	conn.decision_line = 7;
 	conn.alert = 49;
 	conn.detail = "why";
 	conn.upstream.taken_bytes = 10;
