@@ -22,6 +22,9 @@ static struct conn conn;
 static int client, upstream; /* the far ends */
 static unsigned descriptors;
 static uint8_t *stream, *received;
+/* Both directions are done: the stage would close, and that sends what FIN is
+ * still to be sent. */
+static bool closed;
 
 static void
 on_client(struct watch *w, uint32_t events)
@@ -47,6 +50,7 @@ setup(void)
 {
 	/* splice(2) knows no MSG_NOSIGNAL; the program ignores it too. */
 	signal(SIGPIPE, SIG_IGN);
+	closed = false;
 	descriptors = open_descriptors();
 	worker = calloc(1, sizeof(*worker));
 	stream = malloc(STREAM_BYTES);
@@ -98,13 +102,21 @@ struct flows {
 static struct flows
 turn(void)
 {
-	struct flows f;
+	struct flows f = { FLOW_DONE, FLOW_DONE };
+
+	if (closed)
+		return f;
 
 	loop_turn(&worker->loop, 0);
 	worker->now_ms = clock_ms();
 	timeouts_run(&worker->timeouts, worker->now_ms);
 	f.in = relay_step(&conn, &conn.client, &conn.upstream);
 	f.out = relay_step(&conn, &conn.upstream, &conn.client);
+	closed = f.in == FLOW_DONE && f.out == FLOW_DONE;
+	if (closed) {
+		leg_close(&conn.client);
+		leg_close(&conn.upstream);
+	}
 	return f;
 }
 
@@ -236,7 +248,7 @@ START_TEST(a_half_close_leaves_the_other_way_open)
 	ck_assert_int_eq(errno, EAGAIN);
 	ck_assert_int_eq(shutdown(other, SHUT_WR), 0);
 	TURN_UNTIL(recv(closer, data, 1, 0) == 0);
-	ck_assert(conn.client.eof && conn.upstream.eof);
+	ck_assert(closed);
 }
 END_TEST
 
