@@ -44,15 +44,23 @@ write_conn(struct json *j, const struct policy_conn *f, int64_t end_wall_us,
 	json_close(j);
 }
 
+static const char *
+detail_of(const struct conn *c)
+{
+	if (c->detail)
+		return c->detail;
+	return c->failed_errno != 0 ? log_errno_text(c->failed_errno) : NULL;
+}
+
 static void
 write_close(struct json *j, const struct conn *c)
 {
+	const char *detail = detail_of(c);
+
 	json_open(j, "close");
 	json_text(j, "reason", reason_word(c->reason));
-	if (c->detail)
-		json_text(j, "detail", c->detail);
-	else if (c->failed_errno != 0)
-		json_text(j, "detail", log_errno_text(c->failed_errno));
+	if (detail)
+		json_text(j, "detail", detail);
 	if (c->alert != 0)
 		json_text(j, "alert", alert_name(c->alert));
 	json_close(j);
@@ -202,13 +210,17 @@ static void
 log_closed(const struct conn *c, int64_t total_us)
 {
 	const struct policy_conn *f = &c->facts;
+	const char *detail = detail_of(c);
 
+	/* The line has no part for the policy: here is its reason. */
+	if (!detail && c->denied && c->record)
+		detail = c->record->reason;
 	LOG_AT(level_of(c), "connection closed", LOG_TEXT("id", f->id),
 	    LOG_ADDR("client", &f->client), LOG_SPAN("name", f->sni),
 	    LOG_TEXT("endpoint", c->endpoint ? c->endpoint->url : ""),
 	    LOG_TEXT("upstream", c->target ? c->target->address.text : ""),
 	    LOG_TEXT("reason", reason_word(c->reason)),
-	    LOG_TEXT("detail", c->detail ? c->detail : ""),
+	    LOG_TEXT("detail", detail ? detail : ""),
 	    LOG_INT("bytes_in", bytes_in(c)),
 	    LOG_INT("bytes_out", c->client.taken_bytes),
 	    LOG_INT("ms", total_us / 1000));

@@ -68,6 +68,8 @@ def test_deny_forms(scene):
     assert events[0]["policy"]["reason"] == "because alert"
     assert events[4]["policy"]["reason"] == "no"
     assert re.fullmatch(r"[0-9a-f]{16}", events[0]["policy"]["version"])
+    edge.wait_log(lambda e: e.get("reason") == "denied_policy" and
+                  e["detail"] == "because alert")
 
 
 def test_tarpit_holds_silently_up_to_the_hello_limit(scene):
