@@ -19,26 +19,31 @@ BUILD_FILES = re.compile(
 
 
 def git(folder, *arguments):
-    done = subprocess.run(("git", "-C", folder) + arguments,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          check=False)
+    """What git says, "" if it fails or is not installed."""
+    # A clone that another user made is only listed, nothing of it is run.
+    trust = f"safe.directory={os.path.realpath(folder)}"
+    try:
+        done = subprocess.run(("git", "-C", folder, "-c", trust) + arguments,
+                              stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, check=False)
+    except OSError:
+        return ""
     return done.stdout.decode() if done.returncode == 0 else ""
 
 
 def find_source():
     folder = os.environ.get("SOURCE")
     if not folder:
-        try:
-            folder = git(".", "rev-parse", "--show-toplevel").strip()
-        except OSError:
-            folder = ""
+        folder = git(".", "rev-parse", "--show-toplevel").strip()
     if not folder:
         folder = os.path.join(os.path.dirname(__file__), "..")
     return os.path.realpath(folder)
 
 
 def is_checkout(source):
-    return os.path.exists(os.path.join(source, ".git"))
+    """A checkout, and a git that can say which files belong to it."""
+    return os.path.exists(os.path.join(source, ".git")) and \
+        git(source, "rev-parse", "--git-dir") != ""
 
 
 def walk(source):
