@@ -238,8 +238,11 @@ lua_require(lua_State *L)
 	text_init(&t, path, sizeof(path));
 	if (!find_module(p, name, &t))
 		state_raise(L,
-		    "require: there is no module \"%.*s\" beside "
-		    "the script or in edge.policy.path",
+		    is_own_module(name)
+			? "require: \"%.*s\" is not in the installed library "
+			  "(LUNETTE_LUA may say where that is)"
+			: "require: there is no module \"%.*s\" beside "
+			  "the script or in edge.policy.path",
 		    SPAN_ARG(name));
 	lua_settop(L, 1);
 	push_remembered(L, path);

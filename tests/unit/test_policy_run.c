@@ -210,6 +210,7 @@ START_TEST(a_bad_script_is_refused_with_file_and_line)
 		    "edge.policy.memory" },
 		{ "local l = require 'lunette' l.sleep(1)", "not possible" },
 		{ "require 'missing'", "there is no module" },
+		{ "require 'lunette.missing'", "installed library" },
 		{ "\x1bLJ\x02", "policy.lua" },
 	};
 
