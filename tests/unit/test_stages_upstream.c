@@ -155,10 +155,10 @@ START_TEST(a_retry_that_gives_up_dials_no_more)
 	bench_script(&b, "p.lua",
 	    "return { connect = function(conn) end,\n"
 	    "  retry = function(conn, failure) end }\n");
-	bench_start(
-	    &b, EDGE("policy: { file: $S/p.lua }") "endpoints: [ { url: "
-						   "tls://a.test, upstream: "
-						   "127.0.0.1:1 } ]\n");
+	bench_start(&b,
+	    EDGE("policy: { file: $S/p.lua }") "endpoints: [ { url: "
+					       "tls://a.test, upstream: "
+					       "127.0.0.1:1 } ]\n");
 	fd = bench_client(&b, "a.test");
 	expect_alert(fd, 80);
 	close(fd);
