@@ -202,6 +202,7 @@ START_TEST(a_reserve_that_was_lost_is_taken_again)
 	atomic_store(&opens_that_fail, 1);
 	shed(3);
 	events_wait(&b.events, 3);
+	ck_assert_uint_eq(events_with(&b.events, "\"reason\":\"limit\""), 3);
 }
 END_TEST
 
