@@ -1,5 +1,7 @@
 #include "unit.h"
 
+#include <stdio.h>
+
 #include "base/clock.h"
 #include "engine/edge_private.h"
 #include "engine/event.h"
@@ -251,6 +253,22 @@ START_TEST(a_lost_connection_has_its_event)
 }
 END_TEST
 
+START_TEST(every_reason_is_in_the_manual)
+{
+	static char page[64 * 1024];
+	char row[64];
+	FILE *f = fopen(TOP_SRCDIR "/man/lunette.1.in", "re");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_gt(fread(page, 1, sizeof(page) - 1, f), 0);
+	fclose(f);
+	for (enum reason r = REASON_NONE + 1; r < REASON_COUNT; r++) {
+		snprintf(row, sizeof(row), "\n.TP\n.B %s\n", reason_word(r));
+		ck_assert_msg(strstr(page, row), "%s", reason_word(r));
+	}
+}
+END_TEST
+
 static void
 add(TCase *tcase)
 {
@@ -263,6 +281,7 @@ add(TCase *tcase)
 	tcase_add_test(tcase, an_errno_is_told_in_words);
 	tcase_add_test(tcase, without_a_sink_nothing_is_written);
 	tcase_add_test(tcase, a_lost_connection_has_its_event);
+	tcase_add_test(tcase, every_reason_is_in_the_manual);
 }
 
 UNIT_MAIN("event", add)
