@@ -1,6 +1,7 @@
 #include "engine/conn.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -61,6 +62,10 @@ on_client_ready(struct watch *w, uint32_t events)
 	struct conn *c = CONTAINER_OF(w, struct conn, client.watch);
 
 	leg_note(&c->client, events);
+	/* Nobody waits any more for what a script sleeps over or a dial is to
+	 * bring. The relay first reads what came before the reset. */
+	if ((events & EPOLLERR) && c->stage < STAGE_RELAY)
+		conn_close(c, REASON_CLIENT_RESET, CLOSE_RESET, NULL);
 	conn_run(c);
 }
 

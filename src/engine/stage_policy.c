@@ -162,8 +162,12 @@ record_tags(struct conn *c, const struct decision *d)
 	text_init(&text, members, sizeof(members));
 	json_init(&json, &text);
 	add_tags(c->setup, &json);
-	if (text.truncated)
+	if (text.truncated) {
+		LOG_LIMITED(LOG_LEVEL_WARN,
+		    "tags over 8 KiB are left out of the event",
+		    LOG_TEXT("id", c->facts.id));
 		return;
+	}
 	free(r->tags);
 	r->tags = strdup(members);
 }

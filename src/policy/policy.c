@@ -173,7 +173,7 @@ load_all(struct policy *p, struct text *error)
 		text_clear(&why);
 		if (p->loaded < p->settings.script_count)
 			text_addf(&why, "%s: ", p->settings.scripts[p->loaded]);
-		text_add(&why, "loading it takes ");
+		text_add(&why, "cannot be loaded: ");
 		fault_describe(p, p->fault, &why);
 	}
 	state_leave(p);

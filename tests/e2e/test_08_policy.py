@@ -517,6 +517,20 @@ def test_client_leaves_while_the_policy_sleeps(scene):
     edge.wait_events(10, timeout=12)
 
 
+def test_reset_ends_a_sleep_at_once(scene):
+    edge = edge_with(scene, """
+        return function(conn)
+          lunette.log.info "sleeping"
+          lunette.sleep(60)
+        end""", policy={"wall": "120s"})
+    client = scene.client(edge)
+    client.hello()
+    edge.wait_log("sleeping")
+    client.reset()
+    event = edge.wait_events(1, timeout=2 * PATIENCE)[0]
+    assert event["close"]["reason"] == "client_reset"
+
+
 def test_resolve(scene):
     names = Nameserver({"up.internal": ["127.0.0.1"], "none.internal": None,
                         "many.internal": ["127.0.0.1", "127.0.0.2"]})
