@@ -94,7 +94,11 @@ write_policy(struct json *j, const struct conn *c)
 
 	json_open(j, "policy");
 	json_text(j, "version", c->policy->version);
-	json_text(j, "decision", c->denied ? "deny" : "allow");
+	/* A run that was cut off decided nothing. */
+	if (c->denied)
+		json_text(j, "decision", "deny");
+	else if (c->timings_us[TIMING_POLICY] != 0)
+		json_text(j, "decision", "allow");
 	if (r && r->reason)
 		json_text(j, "reason", r->reason);
 	if (c->decision_line > 0)

@@ -293,7 +293,7 @@ static const struct {
 } waits[] = {
 	{ SHUTS, "policy_timeout" }, /* may be half-closed: it goes on */
 	{ STOPPED, "closed_by_operator" },
-	{ RESETS, "policy_timeout" },
+	{ RESETS, "client_reset" },
 };
 
 START_TEST(policy_waits_with_every_event)

@@ -60,7 +60,7 @@ START_TEST(dial_with_every_event)
 	static const char *const reasons[] = {
 		[STAYS] = "upstream_timeout",
 		[SHUTS] = "upstream_timeout",
-		[RESETS] = "upstream_timeout",
+		[RESETS] = "client_reset",
 		[STOPPED] = "closed_by_operator",
 	};
 	int fill[64], count, listener, fd;
