@@ -15,6 +15,7 @@
 #define MAX_TAG_NAME 64
 #define MAX_TAG_VALUE 256
 #define MAX_TLV_BYTES 4096 /* of all values, as a PROXY header is no longer */
+#define MAX_PROXY_TLVS 16  /* there are six */
 #define MAX_CONNECT_S 600
 #define MAX_IDLE_S (7 * 24 * 3600)
 #define MAX_BYTES_PER_SECOND (1LL << 40)
@@ -49,7 +50,8 @@ refuse(struct reader *r, const char *key, const char *format, ...)
 	text_add(r->why, "decision: ");
 	if (r->within)
 		text_addf(r->why, "%s.", r->within);
-	text_addf(r->why, "%s: ", key);
+	if (key[0])
+		text_addf(r->why, "%s: ", key);
 	va_start(args, format);
 	text_vaddf(r->why, format, args);
 	va_end(args);
@@ -302,8 +304,10 @@ read_proxy_tlv(struct reader *r, const char *key)
 {
 	struct span s;
 
-	if (lua_type(r->L, -2) != LUA_TNUMBER)
+	if (lua_type(r->L, -2) != LUA_TNUMBER || lua_tonumber(r->L, -2) < 1)
 		return refuse(r, key, "must be a list");
+	if (lua_tonumber(r->L, -2) > MAX_PROXY_TLVS)
+		return refuse(r, key, "lists over %d", MAX_PROXY_TLVS);
 	if (!read_bytes(r, key, MAX_REASON, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(proxy_tlv_choices); i++) {
@@ -324,6 +328,12 @@ read_each(struct reader *r, const char *key, read_function *read)
 {
 	if (!lua_istable(r->L, -1))
 		return refuse_type(r, key, "table");
+	/* Fields behind __index are not seen here, and one of them may be
+	 * allow = false. */
+	if (lua_getmetatable(r->L, -1)) {
+		lua_pop(r->L, 1);
+		return refuse(r, key, "must be a table without a metatable");
+	}
 	lua_pushnil(r->L);
 	while (lua_next(r->L, -2)) {
 		bool ok = read(r, key);
@@ -652,6 +662,8 @@ bool
 decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
     struct decision *d, struct text *why)
 {
+	char unread[8];
+	struct text nobody;
 	struct reader r;
 	int line;
 
@@ -669,6 +681,8 @@ decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
 		return true;
 	/* The order of a table is anything: the line may not have come yet. */
 	lua_settop(L, 1);
+	text_init(&nobody, unread, sizeof(unread));
+	r.why = &nobody; /* why not is known already */
 	(void)read_each(&r, "", read_line_only);
 	line = d->line;
 	decision_init(d);
