@@ -132,7 +132,9 @@ push_file(lua_State *L, const char *path, size_t max)
 	if ((uint64_t)expected > max)
 		state_raise(L, "%s: over %zu bytes", path, max);
 	/* One byte more shows whether the file grew meanwhile. */
+	state_of(L)->reads_file = true;
 	data = lua_newuserdata(L, (size_t)expected + 1);
+	state_of(L)->reads_file = false;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		state_raise(L, "%s: %s", path, strerror(errno));

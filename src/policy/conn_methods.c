@@ -73,6 +73,8 @@ add_list(lua_State *L, struct fields *f, const char *key, unsigned depth)
 		else
 			add_value(L, f, NULL, depth);
 		lua_pop(L, 1);
+		if (f->refused || f->too_deep)
+			break;
 	}
 	json_close_list(&f->json);
 }

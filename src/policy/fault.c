@@ -32,6 +32,9 @@ fault_describe(
 			    "over %llu bytes in one run "
 			    "(edge.policy.run_memory)",
 			    (unsigned long long)s->run_memory_bytes);
+		else if (p->string_is_long)
+			text_addf(out, "a string of over %d bytes",
+			    POLICY_MAX_STRING);
 		else
 			text_add(out, "out of memory");
 		return;

@@ -32,6 +32,15 @@ pool_close(void *body)
 		p->host->pool_close(p->host_data, p->handle);
 }
 
+/* A field of the table itself: what __index makes up would be nobody's, and
+ * might be gone while its text is still needed. */
+static void
+push_own_field(lua_State *L, int at, const char *key)
+{
+	lua_pushstring(L, key);
+	lua_rawget(L, at);
+}
+
 /* The string at the top of the stack, which stays alive in its table. */
 static struct span
 take_string(lua_State *L, const char *what)
@@ -85,9 +94,9 @@ read_member(lua_State *L, struct pool_lists *lists, size_t i)
 	int at = lua_gettop(L);
 
 	check_keys(L, at, "an upstream", known);
-	lua_getfield(L, at, "address");
+	push_own_field(L, at, "address");
 	lists->addresses[i] = take_string(L, "address");
-	lua_getfield(L, at, "weight");
+	push_own_field(L, at, "weight");
 	if (!lua_isnil(L, -1))
 		lists->weights[i] =
 		    (unsigned)take_number(L, "weight", 1, POOL_MAX_WEIGHT);
@@ -119,20 +128,20 @@ read_health(lua_State *L, struct policy_pool_settings *s)
 	static const char *const known[] = { "every", "fall", "rise", NULL };
 	int at = lua_gettop(L) + 1;
 
-	lua_getfield(L, 1, "health");
+	push_own_field(L, 1, "health");
 	if (!lua_isnil(L, -1)) {
 		arg_table(L, at);
 		check_keys(L, at, "health", known);
-		lua_getfield(L, at, "every");
+		push_own_field(L, at, "every");
 		s->health_every_ms =
 		    (uint64_t)(1e3 * take_number(L, "health.every (seconds)",
 					 0.1, POOL_MAX_EVERY_SECONDS));
-		lua_getfield(L, at, "fall");
+		push_own_field(L, at, "fall");
 		if (!lua_isnil(L, -1))
 			s->fall = (unsigned)take_number(
 			    L, "health.fall", 1, POOL_MAX_COUNT);
 		lua_settop(L, at);
-		lua_getfield(L, at, "rise");
+		push_own_field(L, at, "rise");
 		if (!lua_isnil(L, -1))
 			s->rise = (unsigned)take_number(
 			    L, "health.rise", 1, POOL_MAX_COUNT);
@@ -170,7 +179,7 @@ lua_pool(lua_State *L)
 	s.addresses = lists->addresses;
 	s.weights = lists->weights;
 	s.count = read_members(L, lists);
-	lua_getfield(L, 1, "balance");
+	push_own_field(L, 1, "balance");
 	if (!lua_isnil(L, -1))
 		s.balance = (const char *)take_string(L, "balance").data;
 	read_health(L, &s);

@@ -120,6 +120,7 @@ search(lua_State *L, bool is_find)
 		lua_pushnil(L);
 		return 1;
 	}
+	state_spend(L, text.len); /* looking at it, plain or not */
 	if (is_find && (lua_toboolean(L, 4) || pattern_is_plain(text)))
 		return find_plain(L, subject, text, at);
 	anchored = take_anchor(&text);
@@ -193,6 +194,7 @@ add_text(lua_State *L, luaL_Buffer *b, const struct pattern *m, size_t at,
 	size_t len;
 	const char *text = lua_tolstring(L, 3, &len);
 
+	state_spend(L, 4 * len);
 	for (size_t i = 0; i < len; i++) {
 		size_t n;
 

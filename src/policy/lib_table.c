@@ -122,12 +122,24 @@ lua_unpack_elements(lua_State *L)
 	if (last - first >= POLICY_MAX_ELEMENTS ||
 	    !lua_checkstack(L, (int)(last - first + 1)))
 		state_raise(L, "unpack: too many elements");
+	state_spend(L, (size_t)(last - first + 1));
 	for (int64_t i = first; i <= last; i++)
 		lua_rawgeti(L, 1, (int)i);
 	return (int)(last - first + 1);
 }
 
 /* ---- sort: a heap sort, whose time no comparison function can spoil ---- */
+
+/* That of the two values on top, which may be long strings. */
+static void
+spend_comparison(lua_State *L)
+{
+	if (lua_type(L, -1) == LUA_TSTRING && lua_type(L, -2) == LUA_TSTRING)
+		state_spend(L, (lua_objlen(L, -1) < lua_objlen(L, -2)
+				       ? lua_objlen(L, -1)
+				       : lua_objlen(L, -2)) /
+				   16);
+}
 
 /* Whether element `a` sorts before element `b`. */
 static bool
@@ -138,6 +150,7 @@ is_before(lua_State *L, int a, int b)
 	if (lua_isnil(L, 2)) {
 		lua_rawgeti(L, 1, a);
 		lua_rawgeti(L, 1, b);
+		spend_comparison(L);
 		answer = lua_lessthan(L, -2, -1);
 		lua_pop(L, 2);
 		return answer;

@@ -12,6 +12,7 @@ libpolicy_a_SOURCES = \
 	src/policy/lib_table.c \
 	src/policy/library.c src/policy/library.h \
 	src/policy/loader.c \
+	src/policy/memory.c \
 	src/policy/pattern.c src/policy/pattern.h \
 	src/policy/policy.c src/policy/policy.h \
 	src/policy/run.c \

@@ -127,6 +127,20 @@ lua_collect_all(lua_State *L)
 	return 0;
 }
 
+/* Whether the state's cap may stop a run that keeps to its own. */
+static bool
+lacks_room(const struct policy *p)
+{
+	const struct policy_settings *s = &p->settings;
+	size_t needed = s->run_memory_bytes;
+
+	/* With a cap for runs that is near the state's own, what lives is not
+	 * to blame. */
+	if (needed > s->memory_bytes / 4)
+		needed = s->memory_bytes / 4;
+	return p->used + needed > s->memory_bytes;
+}
+
 /* From here on the caller of policy_collect says when to collect. */
 static void
 collect_all(struct policy *p)
@@ -141,6 +155,9 @@ collect_all(struct policy *p)
 	p->collect_all_at = limit / 4 * 3;
 	if (p->collect_all_at < p->used + limit / 16)
 		p->collect_all_at = p->used + limit / 16;
+	if (p->was_full)
+		p->is_spent = lacks_room(p);
+	p->was_full = false;
 }
 
 static bool
@@ -260,6 +277,10 @@ policy_collect(struct policy *p)
 {
 	struct collect_step step = { STEP_KIB, false };
 
+	if (p->was_full) {
+		collect_all(p);
+		return;
+	}
 	if (!p->collecting && p->used < p->collect_at)
 		return;
 	p->collecting = true;
@@ -276,12 +297,28 @@ policy_collect(struct policy *p)
 void
 policy_make_room(struct policy *p)
 {
-	if (p->used >= p->collect_all_at)
+	if (p->was_full || p->used >= p->collect_all_at)
 		collect_all(p);
 }
 
-uint64_t
-policy_busy_since_ms(const struct policy *p)
+bool
+policy_is_spent(const struct policy *p)
 {
-	return atomic_load_explicit(&p->busy_since_ms, memory_order_relaxed);
+	return p->is_spent;
+}
+
+struct policy *
+policy_renew(const struct policy *p, struct text *error)
+{
+	struct policy *fresh = policy_new(&p->settings, error);
+
+	if (!fresh)
+		return NULL;
+	if (strcmp(fresh->version, p->version) != 0) {
+		text_add(
+		    error, "the files have changed since they were loaded");
+		policy_put(fresh);
+		return NULL;
+	}
+	return fresh;
 }

@@ -188,9 +188,15 @@ void policy_close(struct policy *p, unsigned script, struct policy_conn *conn,
 void policy_collect(struct policy *p);
 
 /*
- * Monotonic milliseconds since which this policy's thread is inside Lua, 0 when
- * it is not. Any thread: for the watchdog.
+ * True when scripts hold so much that their state's cap stops even runs that
+ * keep to their own, and collecting does not help: time for another state.
  */
-uint64_t policy_busy_since_ms(const struct policy *p);
+bool policy_is_spent(const struct policy *p);
+
+/*
+ * The same scripts in a fresh state. NULL with a message when they cannot be
+ * loaded, or are not the same version any more: that needs a reload.
+ */
+struct policy *policy_renew(const struct policy *p, struct text *error);
 
 #endif

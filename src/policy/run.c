@@ -179,7 +179,6 @@ static void
 go_on(struct policy_run *run, enum policy_phase phase)
 {
 	struct policy *p = run->policy;
-	bool was_full;
 
 	policy_make_room(p);
 	state_enter(p, phase, p->settings.cpu_ms);
@@ -188,10 +187,8 @@ go_on(struct policy_run *run, enum policy_phase phase)
 	p->gross = run->gross;
 	take_outcome(run, lua_resume(run->thread, 0));
 	run->gross = p->gross;
-	was_full = p->state_is_full;
+	p->was_full = p->was_full || p->state_is_full;
 	state_leave(p);
-	if (was_full)
-		p->collect_all_at = p->used;
 }
 
 /* Puts the hook's function on the run's coroutine and runs it. */

@@ -10,11 +10,15 @@
  * stack; a worker's thread has far more. */
 #define MAX_C_STACK (192 * 1024)
 
-/* More than lua_newstate takes, which is 12 KiB in 2.1.0-beta3. */
-#define RESERVE_SIZE (64 * 1024)
-
 /* Steps between two looks at the clock; some 200 us. */
 #define STEPS_A_LOOK 50000
+/* Instructions between two looks, and while there are slow blocks: see
+ * memory.c. The hook itself costs nothing more when it comes often. */
+#define OFTEN 10
+#define NORMALLY 100
+/* The CPU clock is a system call, the other one is not; this much has to pass
+ * by that one before this one is asked. */
+#define MIN_LOOK_US 200
 
 struct policy *
 state_of(lua_State *L)
@@ -45,6 +49,15 @@ state_raise(lua_State *L, const char *format, ...)
 
 static void on_count(lua_State *L, lua_Debug *ar);
 
+static void
+arm(struct policy *p, int instructions)
+{
+	if (p->hook_every == instructions)
+		return;
+	p->hook_every = instructions;
+	lua_sethook(p->lua, on_count, LUA_MASKCOUNT, instructions);
+}
+
 void
 state_raise_fault(lua_State *L, enum policy_fault fault)
 {
@@ -56,10 +69,7 @@ state_raise_fault(lua_State *L, enum policy_fault fault)
 	}
 	/* From here on every instruction raises again, so that no pcall of the
 	 * script can go on. */
-	if (!p->hook_is_tight) {
-		p->hook_is_tight = true;
-		lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-	}
+	arm(p, 1);
 	/* Made beforehand: there may be no memory left for a message. */
 	lua_rawgeti(L, LUA_REGISTRYINDEX,
 	    p->fault == POLICY_FAULT_MEMORY ? p->memory_text : p->timeout_text);
@@ -82,6 +92,18 @@ is_over_budget(struct policy *p)
 	return now >= p->cpu_deadline_ns;
 }
 
+/* Whether so little time has passed that the CPU clock can wait. */
+static bool
+is_early(struct policy *p)
+{
+	int64_t now = clock_us();
+
+	if (now - p->looked_us < MIN_LOOK_US)
+		return true;
+	p->looked_us = now;
+	return false;
+}
+
 static void
 on_count(lua_State *L, lua_Debug *ar)
 {
@@ -92,8 +114,17 @@ on_count(lua_State *L, lua_Debug *ar)
 		return;
 	if (p->faulted)
 		state_raise_fault(L, p->fault);
-	if (is_over_budget(p))
+	if (!is_early(p) && is_over_budget(p))
 		state_raise_fault(L, POLICY_FAULT_TIMEOUT);
+}
+
+void
+state_look_often(struct policy *p)
+{
+	if (p->hook_every > OFTEN)
+		arm(p, OFTEN);
+	/* Sets the deadline, if that is not done yet. */
+	(void)is_over_budget(p);
 }
 
 void
@@ -120,96 +151,6 @@ state_check_stack(lua_State *L)
 
 	if (depth > MAX_C_STACK)
 		state_raise(L, "stack overflow: calls nest too deeply");
-}
-
-/* Whether a limit forbids `grow` more bytes now. */
-static bool
-refuses(struct policy *p, size_t grow)
-{
-	const struct policy_settings *s = &p->settings;
-
-	if (p->phase == 0)
-		return false;
-	if (p->used + grow > s->memory_bytes) {
-		p->state_is_full = true;
-		return true;
-	}
-	if (p->phase != LOADING && p->gross + grow > s->run_memory_bytes) {
-		p->run_is_full = true;
-		return true;
-	}
-	return false;
-}
-
-/*
- * lua_newstate of LuaJIT follows a null pointer when its own allocations fail
- * (measured with 2.1.0-beta3). So until the state stands, memory that malloc
- * does not give comes from a reserve; a state that needed it is not used.
- */
-static void *
-take_reserve(struct policy *p, const void *old, size_t old_size, size_t size)
-{
-	size_t rounded = (size + 15) & ~(size_t)15;
-	char *new;
-
-	if (!p->reserve || rounded > RESERVE_SIZE - p->reserve_used)
-		return NULL;
-	new = p->reserve + p->reserve_used;
-	p->reserve_used += rounded;
-	if (old)
-		memcpy(new, old, old_size < size ? old_size : size);
-	return new;
-}
-
-static bool
-is_reserve(const struct policy *p, const void *ptr)
-{
-	uintptr_t at = (uintptr_t)ptr, start = (uintptr_t)p->reserve;
-
-	return p->reserve && at >= start && at < start + RESERVE_SIZE;
-}
-
-static void *
-resize(struct policy *p, void *old, size_t old_size, size_t new_size)
-{
-	void *new;
-
-	if (is_reserve(p, old))
-		return take_reserve(p, old, old_size, new_size);
-	new = realloc(old, new_size);
-	if (!new && p->reserve) {
-		new = take_reserve(p, old, old_size, new_size);
-		if (new)
-			free(old);
-	}
-	return new;
-}
-
-static void *
-allocate(void *owner, void *old, size_t old_size, size_t new_size)
-{
-	struct policy *p = owner;
-	size_t grow = new_size > old_size ? new_size - old_size : 0;
-	void *new;
-
-	if (new_size == 0) {
-		p->used -= old_size;
-		if (!is_reserve(p, old))
-			free(old);
-		return NULL;
-	}
-	new = grow > 0 && refuses(p, grow) ? NULL
-					   : resize(p, old, old_size, new_size);
-	if (!new &&grow == 0)
-		new = old; /* Lua relies on that shrinking works */
-	if (!new) {
-		p->faulted = true;
-		p->fault = POLICY_FAULT_MEMORY;
-		return NULL;
-	}
-	p->used = p->used - old_size + new_size;
-	p->gross += grow;
-	return new;
 }
 
 /* ---- objects ---- */
@@ -359,20 +300,17 @@ void
 state_enter(struct policy *p, enum policy_phase phase, uint64_t cpu_ms)
 {
 	ASSERT(p->phase == 0);
-	if (p->hook_is_tight) {
-		p->hook_is_tight = false;
-		lua_sethook(
-		    p->lua, on_count, LUA_MASKCOUNT, POLICY_HOOK_INSTRUCTIONS);
-	}
+	arm(p, p->slow_blocks > 0 ? OFTEN : NORMALLY);
 	p->cpu_ms = cpu_ms;
 	p->cpu_deadline_ns = 0;
 	p->steps = 0;
 	p->stack_base = __builtin_frame_address(0);
 	p->faulted = p->state_is_full = p->run_is_full = false;
+	p->string_is_long = p->reads_file = false;
 	p->gross = 0;
 	p->phase = phase;
-	atomic_store_explicit(
-	    &p->busy_since_ms, clock_ms(), memory_order_relaxed);
+	if (p->slow_blocks > 0)
+		state_look_often(p);
 }
 
 void
@@ -382,7 +320,6 @@ state_leave(struct policy *p)
 	p->run = NULL;
 	p->conn = NULL;
 	p->summary = NULL;
-	atomic_store_explicit(&p->busy_since_ms, 0, memory_order_relaxed);
 }
 
 void
@@ -507,16 +444,14 @@ lua_build_state(lua_State *L)
 static bool
 open_state(struct policy *p)
 {
-	p->reserve = malloc(RESERVE_SIZE);
-	if (!p->reserve)
+	if (!memory_open_reserve(p))
 		return false;
-	p->lua = lua_newstate(allocate, p);
+	p->lua = lua_newstate(memory_allocate, p);
 	if (p->lua && p->reserve_used > 0) {
 		lua_close(p->lua);
 		p->lua = NULL;
 	}
-	free(p->reserve);
-	p->reserve = NULL;
+	memory_close_reserve(p);
 	return p->lua != NULL;
 }
 
@@ -537,7 +472,6 @@ state_new(const struct policy_settings *settings, struct text *error)
 	if (!open_state(p))
 		goto no_memory;
 	lua_atpanic(p->lua, on_panic);
-	p->hook_is_tight = true; /* so that the first entry sets the hook */
 	if (state_protected(p, lua_build_state, NULL, error) != 0)
 		goto fail;
 	return p;
@@ -566,6 +500,7 @@ state_free(struct policy *p)
 	ASSERT(p->phase == 0);
 	if (p->lua)
 		lua_close(p->lua);
+	memory_free_spares(p);
 	free_runs(p);
 	free_list(p->settings.scripts, p->settings.script_count);
 	free_list(p->settings.path, p->settings.path_count);

@@ -17,7 +17,6 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-#include <stdatomic.h>
 
 #include "base/list.h"
 #include "base/log.h"
@@ -34,13 +33,14 @@ enum policy_phase {
 #define POLICY_MAGIC 0x706f6c69u
 #define POLICY_RUN_MAGIC 0x72756e21u
 #define POLICY_MAX_SUSPENDED 1000
-#define POLICY_HOOK_INSTRUCTIONS 1000
 #define POLICY_LOAD_CPU_MS 2000
 #define POLICY_MAX_ELEMENTS 10000	/* of a table in one library call */
 #define POLICY_MAX_TEXT (1024 * 1024)	/* bytes in one library call */
 #define POLICY_MAX_SOURCE (1024 * 1024) /* bytes of one script */
 #define POLICY_PATH_SIZE 4096
 #define POLICY_MAX_STEPS 1000000 /* of one pattern match */
+#define POLICY_MAX_STRING (4 * 1024 * 1024)
+#define POLICY_SPARE_CLASSES 16
 
 enum hook { HOOK_CONNECT, HOOK_RETRY, HOOK_CLOSE, HOOK_COUNT };
 
@@ -63,6 +63,10 @@ struct known_upstream {
 };
 
 #define POLICY_KNOWN_UPSTREAMS 64
+
+struct spare { /* a block that nobody uses */
+	struct spare *next;
+};
 
 struct policy {
 	uint32_t magic;
@@ -87,17 +91,25 @@ struct policy {
 	const char *stack_base;	  /* C stack at the entry */
 	bool faulted;
 	enum policy_fault fault;
-	bool hook_is_tight; /* armed for every instruction */
+	int hook_every;	   /* instructions; 0: not armed yet */
+	int64_t looked_us; /* when the hook last asked the CPU clock */
 
 	/* Memory. */
 	size_t used;  /* by the state */
 	size_t gross; /* taken by this entry, frees not subtracted */
-	bool state_is_full, run_is_full; /* which cap refused */
-	size_t collect_at;		 /* start a collection at this `used` */
+	/* Which cap refused. */
+	bool state_is_full, run_is_full, string_is_long;
+	bool reads_file;      /* a long block is no string now */
+	unsigned slow_blocks; /* alive: see memory.c */
+	struct spare *spares[POLICY_SPARE_CLASSES];
+	size_t spare_bytes;
+	bool was_full; /* the state's cap refused since the last collection */
+	bool is_spent; /* ... and that collection did not help */
+	size_t collect_at;     /* start a collection at this `used` */
 	size_t collect_all_at; /* and finish one at this, before a run */
 	bool collecting;
 
-	char *reserve; /* while the state is made: see state.c */
+	char *reserve; /* while the state is made: see memory.c */
 	size_t reserve_used;
 
 	unsigned suspended;
@@ -105,7 +117,6 @@ struct policy {
 	struct list all;  /* every run, for policy_put */
 	struct error_seen seen[POLICY_ERRORS_SEEN];
 	struct known_upstream known[POLICY_KNOWN_UPSTREAMS];
-	_Atomic uint64_t busy_since_ms;
 
 	/* While loading. */
 	char folder[POLICY_PATH_SIZE]; /* of the file that is being loaded */
@@ -151,6 +162,8 @@ NORETURN void state_raise_fault(lua_State *L, enum policy_fault fault);
 /* Counts work that the instruction hook cannot see, in steps of a few
  * nanoseconds; looks at the CPU clock now and then and raises the timeout. */
 void state_spend(lua_State *L, size_t steps);
+/* From now on to the end of this entry; called by the allocator. */
+void state_look_often(struct policy *p);
 /* Raises when C calls nest too deeply. Before lua_call. */
 void state_check_stack(lua_State *L);
 
@@ -248,7 +261,14 @@ void state_free(struct policy *p);
 /* Collects everything if the state is nearly full (policy.c). */
 void policy_make_room(struct policy *p);
 
-/* Begins and ends an entry into Lua: phase, limits, hook, watchdog. */
+/* The lua_Alloc of all states; the owner is the policy. */
+void *memory_allocate(void *owner, void *old, size_t old_size, size_t new_size);
+void memory_free_spares(struct policy *p);
+/* Around lua_newstate. */
+bool memory_open_reserve(struct policy *p);
+void memory_close_reserve(struct policy *p);
+
+/* Begins and ends an entry into Lua: phase, limits, hook. */
 void state_enter(struct policy *p, enum policy_phase phase, uint64_t cpu_ms);
 void state_leave(struct policy *p);
 
