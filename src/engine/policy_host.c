@@ -284,6 +284,9 @@ policy_host_start(
 	ASSERT(script >= 0 && !s->run);
 	c->scripted = true;
 	s->script = which;
+	/* Where the event wants it, it is there already. */
+	if (c->record && c->record->ja4[0])
+		c->facts.ja4 = c->record->ja4;
 	enter(w);
 	s->run = policy_start(
 	    c->policy->policy, (unsigned)script, &c->facts, failure);

@@ -12,6 +12,11 @@
 /* How many endpoints and pools may ask for health checks in all. */
 #define HEALTH_MAX_TARGETS 65536
 
+/* Replacing a full policy state takes at most a part of a worker's time: after
+ * one, this many times as long without, and never less than that. */
+#define RENEW_SHARE 20
+#define RENEW_MIN_MS 1000
+
 struct switch_mail {
 	struct mail mail;
 	struct generation *generation;
@@ -120,6 +125,71 @@ take_policy(struct worker *w, struct policy_slot *slot)
 	policy_slot_put(w, old);
 	while (w->old_policy_count > WORKER_MAX_OLD_POLICIES)
 		retire_oldest(w);
+}
+
+/* Runs that wait in a state that is given up. */
+static void
+end_waiting_runs(struct worker *w, const struct policy_slot *slot)
+{
+	LIST_FOREACH_SAFE (node, &w->live) {
+		struct conn *c = LIST_ENTRY(node, struct conn, live);
+
+		if (c->policy != slot || !c->setup || !c->setup->run)
+			continue;
+		policy_host_cancel(c);
+		conn_refuse(c, REASON_POLICY_MEMORY, ALERT_ACCESS_DENIED,
+		    "its policy state was replaced");
+	}
+}
+
+/* Loading takes this worker's time, so after it comes a while without. */
+static void
+plan_renewal(struct worker *w, uint64_t began_ms)
+{
+	uint64_t now = clock_ms(), pause = (now - began_ms) * RENEW_SHARE;
+
+	w->renew_after_ms = now + (pause > RENEW_MIN_MS ? pause : RENEW_MIN_MS);
+}
+
+/*
+ * The scripts hold so much memory that the state can serve nobody. The slot
+ * keeps its place and its connections, and gets the same scripts in a fresh
+ * state. If that fails the old one stays: it denies, and frees what it can.
+ */
+static void
+renew_policy(struct worker *w)
+{
+	struct policy_slot *slot = w->policy;
+	uint64_t began_ms = clock_ms();
+	struct policy *fresh;
+	char storage[512];
+	struct text error;
+
+	if (began_ms < w->renew_after_ms)
+		return;
+	text_init(&error, storage, sizeof(storage));
+	fresh = policy_renew(slot->policy, &error);
+	plan_renewal(w, began_ms);
+	if (!fresh) {
+		LOG_ERROR("a policy state is full and cannot be replaced",
+		    LOG_INT("worker", w->index),
+		    LOG_TEXT("version", slot->version),
+		    LOG_TEXT("error", error.data));
+		return;
+	}
+	end_waiting_runs(w, slot);
+	policy_put(slot->policy);
+	slot->policy = fresh;
+	LOG_WARN("a policy state was full and has been replaced",
+	    LOG_INT("worker", w->index), LOG_TEXT("version", slot->version));
+}
+
+static void
+tend_policy(struct worker *w)
+{
+	policy_collect(w->policy->policy);
+	if (policy_is_spent(w->policy->policy))
+		renew_policy(w);
 }
 
 static size_t
@@ -369,7 +439,7 @@ turn(struct worker *w)
 	run_runnable(w);
 	timeouts_run(&w->timeouts, w->now_ms);
 	if (w->policy)
-		policy_collect(w->policy->policy);
+		tend_policy(w);
 	free_dead(w);
 	note_if_drained(w);
 }

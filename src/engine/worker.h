@@ -52,7 +52,8 @@ struct worker {
 	struct policy_slot *policy;    /* current; NULL: no scripts */
 	struct list old_policies;
 	unsigned old_policy_count;
-	struct health *health; /* worker 0 only */
+	uint64_t renew_after_ms; /* no replacement of a full state before */
+	struct health *health;	 /* worker 0 only */
 	bool draining, drained, stopping;
 	struct worker_order {
 		struct mail mail;

@@ -188,6 +188,73 @@ START_TEST(a_policy_that_is_gone_does_not_let_anybody_in)
 }
 END_TEST
 
+/* Leaks, and says so with another alert than a failure does. */
+static const char leaking[] =
+    "local lunette = require \"lunette\"\n"
+    "local kept = {}\n"
+    "return function(conn)\n"
+    "  if conn.sni == 'sleep.test' then lunette.sleep(9) end\n"
+    "  if conn.sni ~= 'leak.test' then return end\n"
+    "  kept[#kept + 1] = ('x'):rep(200000) .. #kept\n"
+    "  return lunette.deny { alert = 'unrecognized_name' }\n"
+    "end\n";
+
+static int
+alert_for(const char *name)
+{
+	int fd = bench_client(&b, name);
+	char alert[7];
+
+	receive_bytes(fd, alert, sizeof(alert));
+	close(fd);
+	return alert[6];
+}
+
+START_TEST(a_state_that_scripts_have_filled_is_replaced)
+{
+	unsigned leaks = 0;
+	struct held held;
+	int sleeper, alert;
+	char answer[7];
+
+	bench_script(&b, "leak.lua", leaking);
+	bench_start(&b, "edge: { listen: [ " PLAIN " ], workers: 1, policy: "
+			"{ file: $S/leak.lua, memory: 4MiB } }\n" ENDPOINT);
+	sleeper = bench_client(&b, "sleep.test");
+	while (bench_ask(&b, 0).setup_count < 1)
+		sched_yield();
+	do {
+		alert = alert_for("leak.test");
+		leaks++;
+	} while (alert == 112);
+	ck_assert_int_eq(alert, 49);
+	/* The run that waited in the old state is denied ... */
+	receive_bytes(sleeper, answer, sizeof(answer));
+	ck_assert_int_eq(answer[6], 49);
+	close(sleeper);
+	/* ... and all others are served by the new one. */
+	ck_assert_int_eq(alert_for("leak.test"), 112);
+	hold_version(&held, "");
+	let_go(&held);
+	events_wait(&b.events, leaks + 6);
+	ck_assert_uint_eq(events_with(&b.events, "policy_memory"), 2);
+}
+END_TEST
+
+START_TEST(a_full_state_stays_if_its_script_has_changed)
+{
+	bench_script(&b, "leak.lua", leaking);
+	bench_start(&b, "edge: { listen: [ " PLAIN " ], workers: 1, policy: "
+			"{ file: $S/leak.lua, memory: 4MiB } }\n" ENDPOINT);
+	bench_script(&b, "leak.lua", "this is no script");
+	while (alert_for("leak.test") == 112)
+		continue;
+	/* Nothing falls through to allow. */
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(alert_for("leak.test"), 49);
+}
+END_TEST
+
 static void
 add(TCase *tcase)
 {
@@ -195,6 +262,8 @@ add(TCase *tcase)
 	tcase_add_test(tcase, old_policies_are_retired);
 	tcase_add_test(tcase, a_script_that_waits_is_ended_with_its_version);
 	tcase_add_test(tcase, a_policy_that_is_gone_does_not_let_anybody_in);
+	tcase_add_test(tcase, a_state_that_scripts_have_filled_is_replaced);
+	tcase_add_test(tcase, a_full_state_stays_if_its_script_has_changed);
 }
 
 UNIT_MAIN("edge_policy", add)
