@@ -3,6 +3,8 @@
  * blocks it keeps for the next run.
  */
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "policy/state.h"
 
@@ -246,4 +248,24 @@ memory_free_spares(struct policy *p)
 			free(spare);
 		}
 	}
+}
+
+/*
+ * LuaJIT ends the process when it may not make the code that it has compiled
+ * executable, as under MemoryDenyWriteExecute= of systemd: so it is asked
+ * before.
+ */
+bool
+memory_may_become_code(void)
+{
+	size_t size = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	bool may;
+
+	if (page == MAP_FAILED)
+		return false;
+	may = mprotect(page, size, PROT_READ | PROT_EXEC) == 0;
+	munmap(page, size);
+	return may;
 }

@@ -469,6 +469,13 @@ state_new(const struct policy_settings *settings, struct text *error)
 	p->collect_at = SIZE_MAX;
 	if (!copy_settings(&p->settings, settings))
 		goto no_memory;
+	if (settings->jit && !memory_may_become_code()) {
+		text_add(error,
+		    "edge.policy.jit: this process may not make memory "
+		    "executable; turn it off, or MemoryDenyWriteExecute= of "
+		    "the service");
+		goto fail;
+	}
 	if (!open_state(p))
 		goto no_memory;
 	lua_atpanic(p->lua, on_panic);

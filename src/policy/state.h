@@ -267,6 +267,7 @@ void memory_free_spares(struct policy *p);
 /* Around lua_newstate. */
 bool memory_open_reserve(struct policy *p);
 void memory_close_reserve(struct policy *p);
+bool memory_may_become_code(void);
 
 /* Begins and ends an entry into Lua: phase, limits, hook. */
 void state_enter(struct policy *p, enum policy_phase phase, uint64_t cpu_ms);

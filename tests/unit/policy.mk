@@ -44,6 +44,7 @@ check_PROGRAMS += tests/unit/test_policy_limits
 tests_unit_test_policy_limits_SOURCES = tests/unit/test_policy_limits.c \
 	tests/unit/policy_support.c tests/unit/policy_support.h
 tests_unit_test_policy_limits_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_limits_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mprotect
 tests_unit_test_policy_limits_LDADD = $(POLICY_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test_policy_decision

@@ -2,9 +2,23 @@
 #include "unit.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
+#include "faults.h"
 #include "policy_support.h"
+
+FAULT(mprotect);
+int __real_mprotect(void *start, size_t len, int flags);
+int __wrap_mprotect(void *start, size_t len, int flags);
+
+int
+__wrap_mprotect(void *start, size_t len, int flags)
+{
+	if (fault_hits(&mprotect_fault))
+		return -1;
+	return __real_mprotect(start, len, flags);
+}
 
 static struct bench bench;
 
@@ -441,6 +455,23 @@ START_TEST(garbage_spends_no_state)
 }
 END_TEST
 
+START_TEST(without_executable_memory_there_is_no_jit_compiler)
+{
+	bool loaded;
+
+	bench.settings.jit = true;
+	fault_set(&mprotect_fault, 1, EACCES);
+	UNDER_FAULTS(loaded = bench_load(&bench, "return function() end"));
+	ck_assert(!loaded);
+	ck_assert_uint_eq(mprotect_fault.hits, 1);
+	ck_assert_msg(strstr(bench.error.data, "edge.policy.jit: "), "%s",
+	    bench.error.data);
+	bench.settings.jit = false;
+	UNDER_FAULTS(loaded = bench_load(&bench, "return function() end"));
+	ck_assert(loaded);
+}
+END_TEST
+
 START_TEST(the_jit_compiler_works_and_gives_up_the_budget)
 {
 	struct policy_outcome *o;
@@ -497,6 +528,8 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_full_state_recovers);
 	tcase_add_test(tcase, a_state_that_stays_full_is_spent_and_renewed);
 	tcase_add_test(tcase, garbage_spends_no_state);
+	tcase_add_test(
+	    tcase, without_executable_memory_there_is_no_jit_compiler);
 	tcase_add_test(tcase, the_jit_compiler_works_and_gives_up_the_budget);
 	tcase_add_test(tcase, a_close_function_has_the_same_limits);
 }
