@@ -129,14 +129,25 @@ addr_parse(struct span text, struct addr *out)
 	return 0;
 }
 
+/* At once, not byte by byte: every policy asks for this. */
 static void
 add_ip4(struct text *t, const uint8_t bytes[4])
 {
+	char literal[16];
+	size_t len = 0;
+
 	for (size_t i = 0; i < 4; i++) {
+		unsigned n = bytes[i];
+
 		if (i > 0)
-			text_add_char(t, '.');
-		text_add_number(t, bytes[i]);
+			literal[len++] = '.';
+		if (n >= 100)
+			literal[len++] = (char)('0' + n / 100);
+		if (n >= 10)
+			literal[len++] = (char)('0' + n / 10 % 10);
+		literal[len++] = (char)('0' + n % 10);
 	}
+	text_add_span(t, span_of(literal, len));
 }
 
 void
