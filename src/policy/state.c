@@ -349,6 +349,8 @@ state_error_text(lua_State *L, int at, struct text *out)
 		return;
 	}
 	text = lua_tolstring(L, at, &len);
+	if (len == 0)
+		text_add(out, "an error without a message");
 	state_add_printable(out, span_of(text, len), false);
 }
 

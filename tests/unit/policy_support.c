@@ -175,6 +175,8 @@ bench_write(struct bench *b, const char *name, const char *text)
 	FILE *f;
 
 	snprintf(path, sizeof(path), "%s/%s", b->folder, name);
+	/* A new file: for one that is written over, ext4 waits for the disk. */
+	(void)unlink(path);
 	f = fopen(path, "w");
 	ck_assert_ptr_nonnull(f);
 	ck_assert_int_ge(fputs(text, f), 0);

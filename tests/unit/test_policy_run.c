@@ -100,6 +100,8 @@ START_TEST(an_error_denies_with_its_line)
 	/* The state and the run are usable afterwards. */
 	o = bench_run(&bench);
 	ck_assert_int_eq(o->state, POLICY_FAILED);
+	o = bench_body(&bench, "error('', 0)");
+	ck_assert_str_eq(o->message, "an error without a message");
 }
 END_TEST
 
