@@ -118,6 +118,9 @@ log_fault(struct policy_run *run, const struct text *traceback)
 	const struct policy_outcome *o = &run->outcome;
 	unsigned held;
 
+	/* Of a close function nothing else would tell. */
+	if (p->settings.silent && run->hook != HOOK_CLOSE)
+		return;
 	if (!may_log(p, run, &held))
 		return;
 	LOG_ERROR("policy failed",

@@ -100,6 +100,7 @@ struct policy_settings {
 	size_t path_count;
 	uint64_t cpu_ms, memory_bytes, run_memory_bytes;
 	bool jit;
+	bool silent; /* failed runs are outcomes only, and no log lines */
 	const struct policy_host *host;
 	void *host_data;
 	struct policy_shared *shared;
