@@ -148,6 +148,7 @@ class Upstream:
             shown = f"[{host}]" if ":" in host else host
             self.address = f"{shown}:{self.port}"
         self.open = True
+        self.placeholder = None
         threading.Thread(target=self.accept, daemon=True).start()
 
     def accept(self):
@@ -179,12 +180,24 @@ class Upstream:
                 self.listener.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+            name, family = self.listener.getsockname(), self.listener.family
             self.listener.close()
             if self.path:
                 os.unlink(self.path)
+            else:
+                self.keep_port(family, name)
+
+    def keep_port(self, family, name):
+        """Bound and not listening, it refuses, and nobody else gets it: an
+        edge that asked for any port would be its own upstream."""
+        self.placeholder = socket.socket(family)
+        self.placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.placeholder.bind(name)
 
     def close(self):
         self.stop_listening()
+        if self.placeholder:
+            self.placeholder.close()
         for arrival in self.arrivals:
             arrival.close()
 
