@@ -72,6 +72,7 @@ struct dial {
 	bool blame;	     /* the target has failed since it was taken */
 	enum reason failure; /* of the last try */
 	int failure_errno;
+	const char *detail; /* of the last try: a literal, or NULL */
 };
 
 /* Needed up to the relay. */

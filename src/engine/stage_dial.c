@@ -85,6 +85,7 @@ note_failure(struct conn *c, enum reason reason, int error)
 	d->failure = reason;
 	d->blame = true;
 	d->failure_errno = error;
+	d->detail = NULL;
 	leg_close(&c->upstream);
 	timeouts_clear(&c->worker->timeouts, &c->timeout);
 	return STEP_AGAIN;
@@ -124,6 +125,31 @@ open_upstream(struct conn *c, int fd)
 		return note_failure(c, dial_reason(error), error);
 	conn_set_deadline(c, connect_ms(c));
 	return STEP_WAIT;
+}
+
+/*
+ * Dialling where this connection came in would bring it back for ever. What the
+ * configuration can see is refused there; a name, a script or port 0 shows only
+ * here, and any other way round leads here at the second turn.
+ */
+static bool
+leads_back(const struct conn *c, const struct addr *to)
+{
+	return addr_same_ip(to, &c->facts.server) &&
+	       to->port == c->facts.server.port;
+}
+
+static enum step
+open_next_addr(struct conn *c)
+{
+	struct dial *d = &c->setup->dial;
+	const struct addr *to = &d->addrs[d->addr_next++];
+
+	if (!leads_back(c, to))
+		return open_upstream(c, socket_connect(to));
+	(void)note_failure(c, REASON_UPSTREAM_UNREACHABLE, 0);
+	d->detail = "the upstream is this edge's own listener";
+	return STEP_AGAIN;
 }
 
 static void
@@ -237,7 +263,7 @@ give_up(struct conn *c)
 	    LOG_INT("attempts", d->attempts));
 	if (d->failure_errno != 0)
 		c->failed_errno = -d->failure_errno;
-	conn_refuse(c, reason, ALERT_INTERNAL_ERROR, NULL);
+	conn_refuse(c, reason, ALERT_INTERNAL_ERROR, d->detail);
 	return STEP_CLOSE;
 }
 
@@ -305,7 +331,6 @@ stage_dial(struct conn *c)
 	if (c->setup->query)
 		return wait_for_name(c);
 	if (d->addr_next < d->addr_count)
-		return open_upstream(
-		    c, socket_connect(&d->addrs[d->addr_next++]));
+		return open_next_addr(c);
 	return next_target(c);
 }

@@ -193,6 +193,18 @@ def test_log_tags_and_close_hook(scene):
                for line in edge.raw_log().splitlines())
 
 
+def test_an_edge_does_not_dial_itself(scene):
+    edge = edge_with(scene, """
+        return function(conn)
+          return { upstream = conn.server_ip .. ":" .. conn.server_port }
+        end""")
+    assert ask(scene, edge)[0] != b"ok"
+    event, = edge.wait_events(1)
+    assert event["close"] == {
+        "reason": "upstream_unreachable", "alert": "internal_error",
+        "detail": "the upstream is this edge's own listener"}
+
+
 def test_retry(scene):
     """The hook names another upstream, or gives up."""
     good = scene.upstream(answer_and_close(b"rescued"))
