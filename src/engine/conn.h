@@ -92,6 +92,7 @@ struct setup {
 	 * open an earlier one settles, and then the endpoint's settings. */
 	struct decision decisions[SCRIPT_COUNT];
 	struct timeout sleep; /* lunette.sleep */
+	unsigned answers;     /* to lunette.resolve since the last turn */
 	struct dial dial;
 };
 

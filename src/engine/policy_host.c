@@ -207,6 +207,9 @@ const struct policy_host policy_host = {
 	.geo = host_geo,
 };
 
+/* Names that a script may ask for before others get a turn. */
+#define MAX_ANSWERS 8
+
 /* The watchdog looks at how long a worker has been inside a script. */
 static void
 enter(struct worker *w)
@@ -241,36 +244,54 @@ resume(struct conn *c, const struct resolver_answer *answer)
 
 static bool arrange_wait(struct conn *c);
 
+/* Goes on with the script, and then with the connection, if that is not where
+ * we come from. */
 static void
-on_resolved(struct conn *c, const struct resolver_answer *answer)
+go_on(struct conn *c, const struct resolver_answer *answer)
 {
-	bool inside = c->running;
+	bool inside = c->running, alive;
 
+	c->running = true;
 	resume(c, answer);
-	if (arrange_wait(c) && !inside)
+	alive = arrange_wait(c);
+	c->running = inside;
+	if (alive && !inside)
 		conn_run(c);
 }
 
-/* Arranges what a waiting script waits for; false: no memory, closed. A name in
- * the cache is answered at once, so this may recurse; a script's wall time and
- * its CPU budget bound how often. */
+/* False: no memory, closed. */
+static bool
+ask_name(struct conn *c)
+{
+	struct policy_outcome *o = policy_outcome(c->setup->run);
+
+	if (conn_resolve(c, &o->resolve_name, go_on))
+		return true;
+	conn_close(c, REASON_NO_MEMORY, CLOSE_LINGER, NULL);
+	return false;
+}
+
+/*
+ * Arranges what a waiting script waits for; false: no memory, closed. A name in
+ * the cache is answered at once, on top of the stack and without a turn of the
+ * loop, in which others are served and the wall's clock is looked at. So a
+ * script that asks without end has to wait in between.
+ */
 static bool
 arrange_wait(struct conn *c)
 {
-	struct policy_outcome *o = policy_outcome(c->setup->run);
+	struct setup *s = c->setup;
+	struct policy_outcome *o = policy_outcome(s->run);
 	struct worker *w = c->worker;
 
 	if (o->state != POLICY_WAITING)
 		return true;
-	if (o->wait == POLICY_WAIT_SLEEP) {
-		timeouts_set(
-		    &w->timeouts, &c->setup->sleep, w->now_ms + o->sleep_ms);
-		return true;
-	}
-	if (conn_resolve(c, &o->resolve_name, on_resolved))
-		return true;
-	conn_close(c, REASON_NO_MEMORY, CLOSE_LINGER, NULL);
-	return false;
+	if (o->wait == POLICY_WAIT_RESOLVE && s->answers++ < MAX_ANSWERS)
+		return ask_name(c);
+	s->answers = 0;
+	timeouts_set(&w->timeouts, &s->sleep,
+	    w->now_ms + (o->wait == POLICY_WAIT_SLEEP ? o->sleep_ms : 1));
+	return true;
 }
 
 bool
@@ -318,9 +339,10 @@ policy_host_cancel(struct conn *c)
 void
 policy_host_slept(struct conn *c)
 {
-	resume(c, NULL);
-	if (arrange_wait(c))
-		conn_run(c);
+	if (policy_outcome(c->setup->run)->wait == POLICY_WAIT_SLEEP)
+		go_on(c, NULL);
+	else
+		(void)!ask_name(c);
 }
 
 void

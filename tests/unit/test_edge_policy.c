@@ -255,6 +255,24 @@ START_TEST(a_full_state_stays_if_its_script_has_changed)
 }
 END_TEST
 
+START_TEST(a_script_that_asks_without_end_meets_the_wall)
+{
+	/* That name fails once; from then on the cache answers at once. */
+	bench_script(&b, "ask.lua",
+	    "local lunette = require \"lunette\"\n"
+	    "return function(conn)\n"
+	    "  if conn.sni == 'a.test' then return end\n"
+	    "  while true do lunette.resolve('nobody.invalid') end\n"
+	    "end\n");
+	bench_start(&b, "edge: { listen: [ " PLAIN " ], workers: 1, resolver: "
+			"{ servers: [ \"127.0.0.1:1\" ] }, policy: "
+			"{ file: $S/ask.lua, wall: 2s } }\n" ENDPOINT);
+	ck_assert_int_eq(alert_for("ask.test"), 49);
+	events_wait(&b.events, 1);
+	ck_assert_uint_eq(events_with(&b.events, "policy_timeout"), 1);
+}
+END_TEST
+
 static void
 add(TCase *tcase)
 {
@@ -264,6 +282,7 @@ add(TCase *tcase)
 	tcase_add_test(tcase, a_policy_that_is_gone_does_not_let_anybody_in);
 	tcase_add_test(tcase, a_state_that_scripts_have_filled_is_replaced);
 	tcase_add_test(tcase, a_full_state_stays_if_its_script_has_changed);
+	tcase_add_test(tcase, a_script_that_asks_without_end_meets_the_wall);
 }
 
 UNIT_MAIN("edge_policy", add)
