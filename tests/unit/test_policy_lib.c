@@ -379,10 +379,28 @@ START_TEST(states_share_across_threads)
 }
 END_TEST
 
+/* What __index makes up belongs to nobody and may be collected before the pool
+ * is opened with it. */
+START_TEST(a_pools_settings_are_read_raw)
+{
+	ck_assert(!bench_load(&bench,
+	    HEAD "local made_up = setmetatable({}, { __index = function(t, k)\n"
+		 "if k == 'address' then return '10.0.0.' .. #k end end })\n"
+		 "lunette.pool { made_up }"));
+	ck_assert_ptr_nonnull(strstr(bench.error.data, "must be a string"));
+	ck_assert(bench_load(&bench,
+	    HEAD "local s = setmetatable({ '10.0.0.1:1' }, { __index = "
+		 "function(t, k) return k .. 'x' end })\n"
+		 "lunette.pool(s) return function() end"));
+	ck_assert_str_eq(pools.balance, "round_robin");
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
 	tcase_add_checked_fixture(tcase, set_up, tear_down);
+	tcase_add_test(tcase, a_pools_settings_are_read_raw);
 	tcase_add_test(tcase, a_pool_goes_to_the_host_and_back);
 	tcase_add_test(tcase, a_script_that_fails_later_gives_its_pools_back);
 	tcase_add_test(tcase, no_memory_for_a_set_refuses_the_script);
