@@ -375,14 +375,14 @@ ask_todo(struct resolver *r)
 		.ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM, /* each address once */
 	};
-	struct name *n = next_todo(r);
+	struct name *n;
 
-	if (!n)
-		return;
-	follow_resolv_conf(r);
-	for (; n; n = next_todo(r))
+	while ((n = next_todo(r))) {
+		/* Before each: it may have been asked after the last look. */
+		follow_resolv_conf(r);
 		ares_getaddrinfo(
 		    r->channel, n->host.text, NULL, &hints, on_addrinfo, n);
+	}
 }
 
 /* The next one whose time is over, its askers taken off; NULL: none. */
