@@ -1,6 +1,8 @@
 #include "cmd/commands.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cmd/load.h"
 #include "cmd/run.h"
@@ -14,7 +16,17 @@ load(void *context, struct problems *p)
 int
 cmd_edge(const struct flags *f)
 {
-	struct span path = flags_value(f, "config", SYSTEM_CONFIG_FILE);
+	struct span path = flags_value(f, "config", "");
+
+	if (path.len == 0) {
+		path = span_text(SYSTEM_CONFIG_FILE);
+		if (access(SYSTEM_CONFIG_FILE, F_OK) != 0 && errno == ENOENT) {
+			say_error("there is no " SYSTEM_CONFIG_FILE "; write "
+				  "it, see lunette.yaml(5), or name another "
+				  "with -c FILE");
+			return EXIT_FAILED;
+		}
+	}
 	char *copy = strndup((const char *)path.data, path.len);
 
 	if (copy == NULL) {

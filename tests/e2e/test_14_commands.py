@@ -240,6 +240,11 @@ def test_several_files_and_no_file(scene):
     assert missing.returncode == 1 and b"absent.yaml" in missing.stderr
     folder = lunette("check", "-c", scene.folder)
     assert folder.returncode == 1
+    default = lunette("edge")
+    if b"edge.yaml:" not in default.stderr:  # this machine has one
+        assert default.returncode == 1
+        assert b"there is no " in default.stderr and \
+            b"-c FILE" in default.stderr
 
 
 @pytest.mark.parametrize("arguments", [
