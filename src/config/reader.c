@@ -436,9 +436,9 @@ complain_of_range(struct reader *r, const struct node *n, const struct key *key)
 	text_init(&range, storage, sizeof(storage));
 	key_range(key, &range);
 	reader_complain(r, &n->origin, "'%s' must be %sfrom %s", key->name,
-	    key->read == read_duration || key->read == read_size
-		? ""
-		: "a whole number ",
+	    key->read == read_duration || key->read == read_size ? ""
+	    : key->read == read_workers ? "auto or a whole number "
+					: "a whole number ",
 	    range.data);
 }
 

@@ -57,7 +57,8 @@ static const struct refusal root_refusals[] = {
 	    "t.yaml:1:1: unknown key 'versin'; did you mean 'version'?\n"
 	    "t.yaml:2:9: unknown key 'hide_name'; did you mean "
 	    "'hide_names'?\n"
-	    "t.yaml:2:35: 'workers' must be a whole number from 1 to 1024\n"
+	    "t.yaml:2:35: 'workers' must be auto or a whole number from 1 to "
+	    "1024\n"
 	    "t.yaml:4:3: unknown key 'urs'; did you mean 'url'?\n"
 	    "t.yaml:4:3: 'url' is missing\n"
 	    "t.yaml:5:8: 'url': 'tls://b..c' is not 'tls://' and a name: a "
@@ -116,8 +117,8 @@ static const struct refusal edge_refusals[] = {
 	{ EDGE("listen: [ { address: \":443\", proxy_protocol: { accept: [1], "
 	       "from: [10.0.0.0/8], required: maybe } } ]"),
 	    "t.yaml:3:93: 'required' must be true or false" },
-	{ EDGE("workers: many"),
-	    "t.yaml:3:12: 'workers' must be a whole number from 1 to 1024" },
+	{ EDGE("workers: many"), "t.yaml:3:12: 'workers' must be auto or a "
+				 "whole number from 1 to 1024" },
 	{ EDGE("workers: [1]"),
 	    "t.yaml:3:12: 'workers': expected number or auto, found a list" },
 	{ EDGE("default_endpoint: tls://b.test"),
