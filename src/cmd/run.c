@@ -172,10 +172,11 @@ drain_or_stop(struct run *r, const char *why)
 		return;
 	}
 	r->draining = true;
-	LOG_INFO("draining", LOG_TEXT("signal", why),
-	    LOG_INT("at_most_ms", r->snapshot->timeouts.drain_ms));
 	notify_send("STOPPING=1\nSTATUS=draining");
 	edge_drain(r->edge);
+	/* Who reads this may rely on the listeners' being closed. */
+	LOG_INFO("draining", LOG_TEXT("signal", why),
+	    LOG_INT("at_most_ms", r->snapshot->timeouts.drain_ms));
 }
 
 static void
