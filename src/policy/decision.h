@@ -39,7 +39,9 @@ struct decision {
 	int64_t connect_ms;	  /* -1: the endpoint's */
 	int64_t idle_ms;	  /* -1: the endpoint's */
 	int64_t bytes_per_second; /* -1: the endpoint's; 0: no limit */
-	int line;      /* see details.md, "policy.line"; 0: unknown */
+	/* Where it was made; where its function begins, if that was left by a
+	 * tail call; 0: unknown. */
+	int line;
 	void *storage; /* where the strings live; freed by decision_fini */
 };
 
