@@ -147,7 +147,9 @@ take(struct policy *p, size_t size)
 		}
 	}
 	block = malloc(size);
-	return block ? block : take_reserve(p, size);
+	if (!block)
+		block = take_reserve(p, size);
+	return block;
 }
 
 static void
