@@ -99,8 +99,7 @@ on_deadline(struct timeout *t)
 	if (c->stage == STAGE_POLICY) {
 		/* It has been answered for: it must not go on meanwhile. */
 		policy_host_cancel(c);
-		conn_refuse(
-		    c, rule->reason, ALERT_ACCESS_DENIED, "edge.policy.wall");
+		conn_deny(c, rule->reason, "edge.policy.wall");
 	} else if (c->stage == STAGE_RELAY && relay_has_pending(c))
 		/* Cut short, it must not look complete. */
 		conn_close(c, rule->reason, CLOSE_RESET, NULL);
@@ -246,6 +245,17 @@ conn_refuse(
 	if (c->reason == REASON_NONE)
 		c->alert = alert;
 	conn_close(c, reason, CLOSE_LINGER, detail);
+}
+
+void
+conn_deny(struct conn *c, enum reason reason, const char *detail)
+{
+	bool hide = c->setup->generation->snapshot->hide_names;
+
+	if (c->reason == REASON_NONE)
+		c->denied = true;
+	conn_refuse(c, reason,
+	    hide ? ALERT_UNRECOGNIZED_NAME : ALERT_ACCESS_DENIED, detail);
 }
 
 static void

@@ -184,6 +184,10 @@ void conn_close(struct conn *c, enum reason reason, enum closing_way way,
 void conn_refuse(
     struct conn *c, enum reason reason, uint8_t alert, const char *detail);
 
+/* conn_refuse in the policy's name: an outsider must not learn from the alert
+ * which names exist, if the operator says so. Needs the setup. */
+void conn_deny(struct conn *c, enum reason reason, const char *detail);
+
 /* The last step: event, close hook, and everything given back but the memory,
  * which the worker frees at the end of its turn. */
 void conn_finish(struct conn *c);

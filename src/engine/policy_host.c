@@ -313,7 +313,7 @@ policy_host_start(
 	    c->policy->policy, (unsigned)script, &c->facts, failure);
 	leave(w);
 	if (!s->run) {
-		conn_refuse(c, REASON_NO_MEMORY, ALERT_ACCESS_DENIED, NULL);
+		conn_deny(c, REASON_NO_MEMORY, NULL);
 		return false;
 	}
 	return arrange_wait(c);

@@ -93,10 +93,8 @@ note_decision(struct conn *c, const char *reason, int line)
 static enum step
 fail(struct conn *c, const struct policy_outcome *o)
 {
-	c->denied = true;
 	note_decision(c, o->message, o->line);
-	conn_refuse(c, faults[o->fault].reason,
-	    denial_alert(c, ALERT_ACCESS_DENIED), NULL);
+	conn_deny(c, faults[o->fault].reason, NULL);
 	return STEP_CLOSE;
 }
 

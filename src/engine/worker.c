@@ -91,8 +91,7 @@ end_runs_of(struct worker *w, const struct policy_slot *slot)
 			continue;
 		policy_host_cancel(c);
 		if (c->stage <= STAGE_POLICY)
-			conn_refuse(c, REASON_POLICY_MEMORY,
-			    ALERT_ACCESS_DENIED,
+			conn_deny(c, REASON_POLICY_MEMORY,
 			    "its policy version was dropped");
 	}
 }
@@ -137,8 +136,8 @@ end_waiting_runs(struct worker *w, const struct policy_slot *slot)
 		if (c->policy != slot || !c->setup || !c->setup->run)
 			continue;
 		policy_host_cancel(c);
-		conn_refuse(c, REASON_POLICY_MEMORY, ALERT_ACCESS_DENIED,
-		    "its policy state was replaced");
+		conn_deny(
+		    c, REASON_POLICY_MEMORY, "its policy state was replaced");
 	}
 }
 

@@ -230,6 +230,10 @@ static const struct {
 	{ "lunette.sleep(30)",
 	    EDGE("policy: { file: $S/p.lua, wall: 50ms }") ENDPOINT,
 	    "policy_timeout", 49, "\"detail\":\"edge.policy.wall\"" },
+	{ "lunette.sleep(30)",
+	    EDGE("policy: { file: $S/p.lua, wall: 50ms }, hide_names: true")
+		ENDPOINT,
+	    "policy_timeout", 112, "\"decision\":\"deny\"" },
 	{ "lunette.sleep(0.03)", SCRIPTED(""), "client_closed", -2,
 	    "\"decision\":\"allow\"" },
 	{ "lunette.sleep(0.03) return lunette.deny()", SCRIPTED(""),
