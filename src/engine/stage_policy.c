@@ -170,6 +170,23 @@ record_tags(struct conn *c, const struct decision *d)
 	r->tags = strdup(members);
 }
 
+/*
+ * The edge's script has sent the connection to an endpoint: that one's script
+ * is asked, also if a retry has led there and another's was asked before.
+ */
+static void
+redirect(struct conn *c, const char *url)
+{
+	struct setup *s = c->setup;
+	struct endpoint *before = c->endpoint;
+
+	take_endpoint(c, snapshot_endpoint(settings_of(c), span_text(url)));
+	if (s->script != SCRIPT_EDGE || c->endpoint == before)
+		return;
+	decision_fini(&s->decisions[SCRIPT_ENDPOINT]);
+	s->asked[SCRIPT_ENDPOINT] = s->retrying = false;
+}
+
 static enum step
 take_decision(struct conn *c, struct policy_outcome *o)
 {
@@ -184,8 +201,7 @@ take_decision(struct conn *c, struct policy_outcome *o)
 	if (!d->allow)
 		return deny(c, d);
 	if (d->endpoint)
-		take_endpoint(c,
-		    snapshot_endpoint(settings_of(c), span_text(d->endpoint)));
+		redirect(c, d->endpoint);
 	return STEP_AGAIN;
 }
 

@@ -148,6 +148,30 @@ failures_counted(void)
 	return count;
 }
 
+START_TEST(a_retry_does_not_go_past_an_endpoints_script)
+{
+	int fd;
+
+	bench_script(&b, "p.lua",
+	    RETRY("return lunette.forward { endpoint = 'tls://b.test' }"));
+	bench_script(&b, "b.lua",
+	    "local lunette = require \"lunette\"\n"
+	    "return function(conn) return lunette.deny('closed') end\n");
+	bench_start(&b,
+	    EDGE("policy: { file: $S/p.lua }") "endpoints:\n"
+					       "  - { url: tls://a.test, "
+					       "upstream: 127.0.0.1:$P }\n"
+					       "  - { url: tls://b.test, "
+					       "upstream: 127.0.0.1:$P, "
+					       "policy: $S/b.lua }\n");
+	fd = bench_client(&b, "a.test");
+	expect_alert(fd, 49);
+	close(fd);
+	reason_is("denied_policy");
+	event_has("\"reason\":\"closed\"");
+}
+END_TEST
+
 START_TEST(a_retry_that_gives_up_dials_no_more)
 {
 	int fd;
@@ -350,6 +374,7 @@ add(TCase *tcase)
 	tcase_add_loop_test(tcase, dial_with_every_event, 0, STOPPED + 1);
 	tcase_add_test(tcase, the_next_upstream_is_tried);
 	tcase_add_test(tcase, a_retry_may_choose_another);
+	tcase_add_test(tcase, a_retry_does_not_go_past_an_endpoints_script);
 	tcase_add_test(tcase, a_retry_that_gives_up_dials_no_more);
 	tcase_add_test(tcase, a_retry_that_never_gives_up_is_ended);
 	tcase_add_test(tcase, greet_writes_the_proxy_header_first);
