@@ -166,12 +166,16 @@ within_client_limit(struct conn *c)
 	struct edge *e = c->worker->edge;
 	uint64_t limit = c->listener->snapshot->limits.connections_per_client;
 	const struct addr *client = &c->facts.client;
+	uint8_t key[1 + sizeof(client->bytes)];
 	uint32_t count;
 
 	if (limit == 0 || client->family == ADDR_NONE)
 		return true;
-	c->client_key = tally_hold(
-	    e->clients, span_of(client->bytes, sizeof(client->bytes)), &count);
+	/* 32.1.13.184 and 2001:db8:: have the same bytes. */
+	key[0] = client->family;
+	memcpy(key + 1, client->bytes, sizeof(client->bytes));
+	c->client_key =
+	    tally_hold(e->clients, span_of(key, sizeof(key)), &count);
 	return c->client_key && count <= limit;
 }
 

@@ -128,6 +128,9 @@ START_TEST(a_hello_may_come_in_any_pieces)
 }
 END_TEST
 
+#define PROXY_LISTENER(rest)                                               \
+	"edge: { listen: [ { address: \"127.0.0.1:0\", proxy_protocol: { " \
+	"accept: [1, 2], " rest " } } ], workers: 1,\n"
 #define PROXY_EDGE(rest)                                                   \
 	"edge: { listen: [ { address: \"127.0.0.1:0\", proxy_protocol: { " \
 	"accept: [1, 2], " rest " } } ], workers: 1,\n"                    \
@@ -202,6 +205,31 @@ START_TEST(a_proxy_header_is_consumed_exactly)
 	expect_end(up);
 	close(up);
 	reason_is("client_closed");
+}
+END_TEST
+
+START_TEST(a_client_is_not_counted_with_one_of_the_other_family)
+{
+	static const char *const headers[] = {
+		"PROXY TCP4 32.1.13.184 192.0.2.2 1000 443\r\n",
+		"PROXY TCP6 2001:db8:: 2001:db8::2 1000 443\r\n",
+	};
+	struct span hello = hello_for("a.test");
+	int fds[2], ups[2];
+
+	bench_start(&b,
+	    PROXY_LISTENER(
+		TRUSTED) "limits: { connections_per_client: 1 } }\n" ENDPOINT);
+	for (int i = 0; i < 2; i++) {
+		fds[i] = bench_connect(&b);
+		send_text(fds[i], headers[i]);
+		send_bytes(fds[i], hello.data, hello.len);
+		ups[i] = bench_accept(&b);
+	}
+	for (int i = 0; i < 2; i++) {
+		close(fds[i]);
+		close(ups[i]);
+	}
 }
 END_TEST
 
@@ -361,6 +389,8 @@ add(TCase *tcase)
 	tcase_add_loop_test(
 	    tcase, proxy_in_with_every_event, 0, ARRAY_COUNT(proxies));
 	tcase_add_test(tcase, a_proxy_header_is_consumed_exactly);
+	tcase_add_test(
+	    tcase, a_client_is_not_counted_with_one_of_the_other_family);
 	tcase_add_loop_test(
 	    tcase, policy_with_every_answer, 0, ARRAY_COUNT(policies));
 	tcase_add_loop_test(
