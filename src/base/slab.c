@@ -1,5 +1,7 @@
 #include "base/slab.h"
 
+#include <malloc.h>
+#include <stdalign.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +17,16 @@
 #define UNPOISON(at, len) ((void)(at), (void)(len))
 #endif
 
-#define CHUNK_BYTES (64 * 1024)
+/* From this size on malloc maps a chunk of its own (M_MMAP_THRESHOLD), so that
+ * what a burst of connections needed goes back to the system when it is over.
+ */
+#define CHUNK_BYTES (128 * 1024)
 #define CHUNK_CELLS_MIN 8
 
 /* Stands before each cell. Free: the next free one; used: whose cell it is. */
 union cell_head {
-	union cell_head *next_free;
+	alignas(max_align_t) union cell_head *next_free;
 	struct slab_chunk *chunk;
-	max_align_t align;
 };
 
 struct slab_chunk {
@@ -35,8 +39,9 @@ struct slab_chunk {
 static size_t
 round_up(size_t bytes)
 {
-	return (bytes + sizeof(max_align_t) - 1) / sizeof(max_align_t) *
-	       sizeof(max_align_t);
+	size_t to = alignof(max_align_t);
+
+	return (bytes + to - 1) / to * to;
 }
 
 static void
@@ -58,6 +63,12 @@ unlink_chunk(struct slab_chunk *c)
 }
 
 void
+slab_keep_mapping(void)
+{
+	mallopt(M_MMAP_THRESHOLD, CHUNK_BYTES);
+}
+
+void
 slab_init(struct slab *s, size_t cell_bytes)
 {
 	ASSERT(cell_bytes > 0 && cell_bytes < SIZE_MAX / 2 / CHUNK_CELLS_MIN);
@@ -76,13 +87,16 @@ static struct slab_chunk *
 make_chunk(const struct slab *s)
 {
 	size_t stride = sizeof(union cell_head) + s->cell_bytes;
-	size_t count = CHUNK_BYTES / stride;
+	size_t count = (CHUNK_BYTES - sizeof(struct slab_chunk)) / stride;
+	size_t bytes = CHUNK_BYTES;
 	struct slab_chunk *c;
 	char *at;
 
-	if (count < CHUNK_CELLS_MIN)
+	if (count < CHUNK_CELLS_MIN) {
 		count = CHUNK_CELLS_MIN;
-	c = malloc(sizeof(*c) + count * stride);
+		bytes = sizeof(*c) + count * stride;
+	}
+	c = malloc(bytes);
 	if (!c)
 		return NULL;
 	*c = (struct slab_chunk){ .cell_count = count };

@@ -16,6 +16,12 @@ struct slab {
 	struct slab_chunk *partial, *full, *spare;
 };
 
+/*
+ * Has malloc map each chunk by itself for good; by default its threshold moves
+ * up with the first one that is freed. Once a process, before its threads.
+ */
+void slab_keep_mapping(void);
+
 void slab_init(struct slab *s, size_t cell_bytes);
 void slab_fini(struct slab *s);	  /* every cell must have been freed */
 void *slab_alloc(struct slab *s); /* NULL without memory */

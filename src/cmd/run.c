@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/slab.h"
 #include "cmd/advice.h"
 #include "cmd/commands.h"
 #include "cmd/load.h"
@@ -341,6 +342,7 @@ raise_descriptors(void)
 static int
 run_logged(struct run *r)
 {
+	slab_keep_mapping();
 	privileges_hide_memory();
 	privileges_refuse_new();
 	raise_descriptors();
