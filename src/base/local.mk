@@ -9,6 +9,7 @@ libbase_a_SOURCES = \
 	src/base/log.c src/base/log.h \
 	src/base/nearest.c src/base/nearest.h \
 	src/base/netset.c src/base/netset.h \
+	src/base/outlet.c src/base/outlet.h \
 	src/base/slab.c src/base/slab.h \
 	src/base/span.h \
 	src/base/tally.c src/base/tally.h \

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/outlet.h"
 
 #define LINE_BYTES 8192	 /* of a line, the newline included */
 #define TAIL_BYTES 32	 /* kept for what ends a line that was cut short */
@@ -33,7 +35,15 @@ static struct {
 	enum log_format format;
 	bool coloured;
 	atomic_int level;
+	/* For what is no regular file, whose reader may stand still: then lines
+	 * are lost and counted, and no worker waits. */
+	size_t piece;
+	pthread_mutex_t turn; /* one writer at a time */
+	bool torn;	      /* the last line got out in part only */
+	atomic_uint lost;
 } state = {
+	.turn = PTHREAD_MUTEX_INITIALIZER,
+	.piece = PIPE_BUF,
 	.lock = PTHREAD_RWLOCK_INITIALIZER,
 	.fd = STDERR_FILENO,
 	.format = LOG_FORMAT_TERM,
@@ -69,6 +79,8 @@ exchange_target(int fd, char *path, const struct log_settings *settings)
 	old_fd = state.fd;
 	old_path = state.path;
 	state.fd = fd;
+	state.piece = outlet_piece(fd);
+	state.torn = false;
 	state.path = path;
 	state.format = settings->format;
 	state.coloured =
@@ -126,6 +138,8 @@ log_reopen(void)
 		} else {
 			close(state.fd);
 			state.fd = fd;
+			state.piece = outlet_piece(fd);
+			state.torn = false;
 		}
 	}
 	pthread_rwlock_unlock(&state.lock);
@@ -320,31 +334,47 @@ end_line(struct line *l, bool complete)
 	text_add(&l->text, complete ? "\n" : " cut=true\n");
 }
 
-/* There is nowhere to report a log that cannot be written. */
-static void
-write_whole(int fd, struct span s)
+static int
+write_in_turn(struct span s)
 {
-	while (s.len > 0) {
-		ssize_t n = write(fd, s.data, s.len);
+	size_t done = 0;
+	int error = 0;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return;
-		s = span_of(s.data + n, s.len - (size_t)n);
+	pthread_mutex_lock(&state.turn);
+	if (state.torn)
+		error = outlet_write(
+		    state.fd, state.piece, span_text("\n"), 0, &done);
+	if (error == 0) {
+		error = outlet_write(state.fd, state.piece, s, 0, &done);
+		state.torn = error < 0 && done > 0;
 	}
+	pthread_mutex_unlock(&state.turn);
+	return error;
 }
 
-void
-log_write(enum log_level level, const char *message,
+/* A regular file takes whole lines from several threads (O_APPEND). */
+static int
+write_whole(struct span s)
+{
+	size_t done;
+
+	if (state.fd < 0)
+		return 0;
+	return state.piece == SIZE_MAX
+		   ? outlet_write(state.fd, SIZE_MAX, s, 0, &done)
+		   : write_in_turn(s);
+}
+
+/* False: it is lost. */
+static bool
+log_line(enum log_level level, const char *message,
     const struct log_field *fields, size_t count)
 {
 	int saved_errno = errno;
 	struct line line;
 	bool complete = true;
+	int error;
 
-	if (!log_enabled(level))
-		return;
 	pthread_rwlock_rdlock(&state.lock);
 	line.format = state.format;
 	line.coloured = state.coloured;
@@ -352,10 +382,37 @@ log_write(enum log_level level, const char *message,
 	for (size_t i = 0; i < count && complete; i++)
 		complete = add_field(&line, &fields[i]);
 	end_line(&line, complete);
-	if (state.fd >= 0)
-		write_whole(state.fd, text_span(&line.text));
+	error = write_whole(text_span(&line.text));
 	pthread_rwlock_unlock(&state.lock);
 	errno = saved_errno;
+	return error == 0;
+}
+
+/* Tells once there is room again. */
+static void
+tell_lost(void)
+{
+	struct log_field lines;
+	unsigned lost;
+
+	if (atomic_load_explicit(&state.lost, memory_order_relaxed) == 0)
+		return;
+	lost = atomic_exchange(&state.lost, 0);
+	lines = LOG_INT("lines", lost);
+	if (lost > 0 &&
+	    !log_line(LOG_LEVEL_WARN, "log lines were lost", &lines, 1))
+		atomic_fetch_add(&state.lost, lost);
+}
+
+void
+log_write(enum log_level level, const char *message,
+    const struct log_field *fields, size_t count)
+{
+	if (!log_enabled(level))
+		return;
+	tell_lost();
+	if (!log_line(level, message, fields, count))
+		atomic_fetch_add(&state.lost, 1);
 }
 
 const char *

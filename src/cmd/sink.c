@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/outlet.h"
 #include "sys/privileges.h"
 
 /* How long one write may wait for a pipe's reader. The journal's ring takes in
@@ -20,7 +20,9 @@ struct sink {
 	char *path; /* NULL: standard output */
 	char **types;
 	size_t type_count;
-	bool torn; /* the last line got out in part only */
+	size_t piece; /* what one write may take */
+	bool torn;    /* the last line got out in part only */
+	bool stalled; /* the reader stood still at the last write */
 };
 
 static struct sink *
@@ -41,28 +43,19 @@ sink_wants(struct journal_sink *s, const char *type)
 	return sink->type_count == 0;
 }
 
-/* All of it, or as much as went, through `done`. */
+/*
+ * All of it, or as much as went, through `done`. A reader that stands still is
+ * waited for once; until it reads again, nothing more waits for it, so that the
+ * end of the process does not either.
+ */
 static int
-write_all(int fd, struct span s, size_t *done)
+write_all(struct sink *sink, struct span s, size_t *done)
 {
-	*done = 0;
-	while (*done < s.len) {
-		ssize_t n = write(fd, s.data + *done, s.len - *done);
+	int wait_ms = sink->stalled ? 0 : WRITE_WAIT_MS;
+	int r = outlet_write(sink->fd, sink->piece, s, wait_ms, done);
 
-		if (n >= 0) {
-			*done += (size_t)n;
-			continue;
-		}
-		if (errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		struct pollfd ready = { .fd = fd, .events = POLLOUT };
-
-		if (poll(&ready, 1, WRITE_WAIT_MS) == 0)
-			return -EAGAIN;
-	}
-	return 0;
+	sink->stalled = r == -EAGAIN;
+	return r;
 }
 
 /*
@@ -86,13 +79,13 @@ write_line(struct sink *sink, struct span line)
 	size_t done;
 
 	if (sink->torn) {
-		int r = write_all(sink->fd, span_text("\n"), &done);
+		int r = write_all(sink, span_text("\n"), &done);
 
 		if (r != 0)
 			return r;
 		sink->torn = false;
 	}
-	int r = write_all(sink->fd, line, &done);
+	int r = write_all(sink, line, &done);
 
 	if (r != 0 && done > 0)
 		sink->torn = !cut_back(sink->fd, done);
@@ -129,6 +122,14 @@ open_file(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static void
+take_descriptor(struct sink *sink, int fd)
+{
+	sink->fd = fd;
+	sink->piece = outlet_piece(fd);
+	sink->torn = sink->stalled = false;
+}
+
 static int
 sink_reopen(struct journal_sink *s)
 {
@@ -144,8 +145,7 @@ sink_reopen(struct journal_sink *s)
 		return fd;
 	}
 	close(sink->fd);
-	sink->fd = fd;
-	sink->torn = false;
+	take_descriptor(sink, fd);
 	return 0;
 }
 
@@ -184,14 +184,17 @@ static int
 open_target(struct sink *sink, const char *file)
 {
 	if (file == NULL) {
-		sink->fd = STDOUT_FILENO;
+		take_descriptor(sink, STDOUT_FILENO);
 		return 0;
 	}
 	sink->path = strdup(file);
 	if (sink->path == NULL)
 		return -ENOMEM;
-	sink->fd = open_file(file);
-	return sink->fd < 0 ? sink->fd : 0;
+	int fd = open_file(file);
+
+	if (fd >= 0)
+		take_descriptor(sink, fd);
+	return fd < 0 ? fd : 0;
 }
 
 int

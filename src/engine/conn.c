@@ -124,6 +124,14 @@ conn_note_time(struct conn *c, enum timing t)
 		c->timings_us[t] = us > 0 ? (uint32_t)us : 1;
 }
 
+uint64_t
+conn_bytes_in(const struct conn *c)
+{
+	/* Below zero while the header was not all taken. */
+	return (int64_t)c->upstream.taken_bytes > 0 ? c->upstream.taken_bytes
+						    : 0;
+}
+
 static void
 fill_facts(struct conn *c, const struct arrival *a)
 {

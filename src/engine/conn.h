@@ -223,6 +223,9 @@ const struct hello *conn_hello(struct conn *c);
 /* Sets the stage's deadline. */
 void conn_set_deadline(struct conn *c, uint64_t ms_from_now);
 
+/* What the upstream took of the client's bytes, our PROXY header apart. */
+uint64_t conn_bytes_in(const struct conn *c);
+
 void conn_note_time(struct conn *c, enum timing t);
 
 /* For tests and the log. */

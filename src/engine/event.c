@@ -5,14 +5,6 @@
 #include "base/json.h"
 #include "engine/edge_private.h"
 
-static uint64_t
-bytes_in(const struct conn *c)
-{
-	/* Below zero while our own PROXY header was not all taken. */
-	return (int64_t)c->upstream.taken_bytes > 0 ? c->upstream.taken_bytes
-						    : 0;
-}
-
 static void
 json_ip(struct json *j, const char *key, const struct addr *a)
 {
@@ -181,7 +173,8 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 	worker_make_id(c->worker, "ev_", id);
 	json_init(&j, out);
 	begin_event(&j, id, wall_us);
-	write_conn(&j, &c->facts, wall_us, bytes_in(c), c->client.taken_bytes);
+	write_conn(
+	    &j, &c->facts, wall_us, conn_bytes_in(c), c->client.taken_bytes);
 	write_close(&j, c);
 	if (c->restricted) {
 		json_open(&j, "ip_policy");
@@ -225,7 +218,7 @@ log_closed(const struct conn *c, int64_t total_us)
 	    LOG_TEXT("upstream", c->target ? c->target->address.text : ""),
 	    LOG_TEXT("reason", reason_word(c->reason)),
 	    LOG_TEXT("detail", detail ? detail : ""),
-	    LOG_INT("bytes_in", bytes_in(c)),
+	    LOG_INT("bytes_in", conn_bytes_in(c)),
 	    LOG_INT("bytes_out", c->client.taken_bytes),
 	    LOG_INT("ms", total_us / 1000));
 }
@@ -235,7 +228,7 @@ count(const struct conn *c)
 {
 	struct counters *counters = &c->worker->counters;
 
-	counter_add(&counters->bytes_in, bytes_in(c));
+	counter_add(&counters->bytes_in, conn_bytes_in(c));
 	counter_add(&counters->bytes_out, c->client.taken_bytes);
 	counter_add(&counters->reasons[c->reason], 1);
 }
@@ -254,7 +247,7 @@ remember(const struct conn *c, int64_t wall_us, int64_t total_us)
 	r = &e->recent[e->recent_total++ % EDGE_RECENT_COUNT];
 	r->wall_us = wall_us;
 	r->client = c->facts.client;
-	r->bytes_in = bytes_in(c);
+	r->bytes_in = conn_bytes_in(c);
 	r->bytes_out = c->client.taken_bytes;
 	r->duration_us = total_us;
 	text_init(&name, r->name, sizeof(r->name));

@@ -40,6 +40,8 @@ leg_note(struct leg *l, uint32_t events)
 		l->readable = true;
 	if (events & EPOLLOUT)
 		l->writable = true;
+	if (events & EPOLLPRI)
+		l->readable = l->urgent = true;
 	if (events & EPOLLRDHUP)
 		l->readable = l->hung_up = true;
 	/* The next read or write tells which error it was. */
@@ -55,8 +57,9 @@ leg_read(struct leg *l, void *buffer, size_t size, size_t *count)
 	if (io == IO_AGAIN)
 		l->readable = false;
 	/* Less than asked for means empty, and what comes later raises a new
-	 * event; but a FIN that was announced already will not be again. */
-	else if (io == IO_OK && *count < size && !l->hung_up)
+	 * event; but a FIN that was announced already will not be again, and a
+	 * read also stops where urgent data stood. */
+	else if (io == IO_OK && *count < size && !l->hung_up && !l->urgent)
 		l->readable = false;
 	/* After an error was reported once, the kernel only says EOF: a peer
 	 * that has reset must not look like one that has finished. */

@@ -26,6 +26,7 @@ struct leg {
 	bool readable : 1;
 	bool writable : 1;
 	bool hung_up : 1;   /* the peer has sent FIN; it may not be read yet */
+	bool urgent : 1;    /* urgent data came: a short read tells nothing */
 	bool eof : 1;	    /* everything was read */
 	bool shut : 1;	    /* our FIN is sent */
 	bool reset : 1;	    /* an operation met the peer's reset */

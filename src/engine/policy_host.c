@@ -353,7 +353,7 @@ policy_host_close(struct conn *c)
 		.detail = c->detail,
 		.endpoint = c->endpoint ? c->endpoint->url : NULL,
 		.upstream = c->target ? c->target->address.text : NULL,
-		.bytes_in = c->upstream.taken_bytes,
+		.bytes_in = conn_bytes_in(c),
 		.bytes_out = c->client.taken_bytes,
 		.duration_us = clock_us() - c->start_us,
 	};

@@ -199,6 +199,7 @@ next_upstream(struct conn *c)
 	const char *chosen = chosen_upstream(s);
 	struct upstream_address address;
 	struct balancer *b;
+	struct upstream *u;
 
 	if (chosen) {
 		if (s->dial.chosen_tried ||
@@ -206,7 +207,10 @@ next_upstream(struct conn *c)
 			0)
 			return NULL;
 		s->dial.chosen_tried = true;
-		return upstream_find(c->worker->edge->upstreams, &address);
+		u = upstream_find(c->worker->edge->upstreams, &address);
+		if (!u)
+			s->dial.failure = REASON_NO_MEMORY;
+		return u;
 	}
 	b = generation_balancer(s->generation, c->endpoint);
 	if (!b)

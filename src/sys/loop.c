@@ -28,7 +28,7 @@ loop_add(struct loop *l, struct watch *w, int fd,
     void (*on_ready)(struct watch *, uint32_t))
 {
 	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
 		.data.ptr = w,
 	};
 

@@ -36,7 +36,7 @@ struct loop {
 int loop_init(struct loop *l) MUST_CHECK; /* 0 or -errno */
 void loop_fini(struct loop *l);
 
-/* EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET. 0 or -errno. */
+/* EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET. 0 or -errno. */
 int loop_add(struct loop *l, struct watch *w, int fd,
     void (*on_ready)(struct watch *, uint32_t)) MUST_CHECK;
 

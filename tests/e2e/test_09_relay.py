@@ -296,6 +296,25 @@ def test_ping_pong_has_no_delay(scene):
     assert time.monotonic() - began < 2 * PATIENCE
 
 
+def test_urgent_data_does_not_stall_a_copy(scene):
+    """A read stops where the urgent byte stood; what is behind it must not
+    wait for the next segment."""
+    upstream = scene.upstream(deaf)
+    edge = scene.route(upstream)
+    for _ in range(20):
+        client, arrival, _ = pair(scene, edge, upstream)
+        client.send(bytes(1000))
+        client.sock.send(b"!", socket.MSG_OOB)
+        client.send(bytes(1000))
+        left = 2000
+        arrival.sock.settimeout(5)
+        while left > 0:
+            left -= len(arrival.sock.recv(left))
+        arrival.close()
+        client.close()
+    edge.wait_events(20)
+
+
 def test_urgent_data_does_not_stall_the_splice(scene):
     """A byte out of band in a bulk stream (MSG_OOB)."""
     upstream = scene.upstream(deaf)

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -327,6 +328,46 @@ START_TEST(a_limited_line_says_how_many_were_held)
 }
 END_TEST
 
+/* Everything that waits in the pipe, at the end of `text`. */
+static void
+drain(int fd, char *text, size_t size)
+{
+	struct pollfd waits = { .fd = fd, .events = POLLIN };
+	char block[4096];
+	ssize_t n;
+
+	while (poll(&waits, 1, 0) > 0) {
+		n = read(fd, block, sizeof(block) - 1);
+		ck_assert_int_gt(n, 0);
+		block[n] = '\0';
+		snprintf(text, size, "%s", block);
+	}
+}
+
+/* The reader of the log stands still: nobody waits for it, and it hears how
+ * much it has missed. */
+START_TEST(a_blocked_reader_holds_nobody_up)
+{
+	const struct log_settings settings = { .target = "stderr",
+		.format = LOG_FORMAT_LOGFMT };
+	char last[4096];
+	int ends[2], before = dup(STDERR_FILENO);
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_ge(dup2(ends[1], STDERR_FILENO), 0);
+	ck_assert_int_eq(log_open(&settings), 0);
+	for (int i = 0; i < 5000; i++)
+		LOG_WARN("a line of some length", LOG_INT("number", i));
+	drain(ends[0], last, sizeof(last));
+	LOG_WARN("after", LOG_INT("number", 1));
+	drain(ends[0], last, sizeof(last));
+	ck_assert_int_ge(dup2(before, STDERR_FILENO), 0);
+	ck_assert_ptr_nonnull(
+	    strstr(last, "msg=\"log lines were lost\" lines="));
+	ck_assert_ptr_nonnull(strstr(last, "msg=\"after\""));
+}
+END_TEST
+
 START_TEST(words_are_read)
 {
 	enum log_format format;
@@ -360,6 +401,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, lines_stay_whole_while_the_file_is_opened_again);
 	tcase_add_test(tcase, one_line_a_second_gets_through);
 	tcase_add_test(tcase, a_limited_line_says_how_many_were_held);
+	tcase_add_test(tcase, a_blocked_reader_holds_nobody_up);
 	tcase_add_test(tcase, words_are_read);
 }
 

@@ -125,6 +125,30 @@ START_TEST(half_a_line_is_taken_back)
 }
 END_TEST
 
+/* Standard output is a pipe whose reader stands still: the first event that
+ * finds no room waits for a moment, the rest is refused at once. */
+START_TEST(a_blocked_reader_is_waited_for_once)
+{
+	char block[4096];
+	int ends[2], before = dup(STDOUT_FILENO), refused = 0;
+	struct journal_sink *s;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ck_assert_int_ge(dup2(ends[1], STDOUT_FILENO), 0);
+	s = open_sink(NULL);
+	memset(block, 'x', sizeof(block));
+	block[sizeof(block) - 1] = '\n';
+	for (int i = 0; i < 1000; i++)
+		refused +=
+		    s->write(s, span_of(block, sizeof(block))) == -EAGAIN;
+	ck_assert_int_gt(refused, 900);
+	ck_assert_int_gt(read(ends[0], block, sizeof(block)), 0);
+	ck_assert_int_eq(s->write(s, span_text("two\n")), 0);
+	ck_assert_int_ge(dup2(before, STDOUT_FILENO), 0);
+	s->free(s);
+}
+END_TEST
+
 START_TEST(types_are_filtered)
 {
 	char type[] = "tcp_connection_closed.v0";
@@ -186,6 +210,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, what_cannot_be_opened_again_stays_open);
 	tcase_add_test(tcase, a_full_disk_is_an_error_and_no_end);
 	tcase_add_test(tcase, half_a_line_is_taken_back);
+	tcase_add_test(tcase, a_blocked_reader_is_waited_for_once);
 	tcase_add_test(tcase, types_are_filtered);
 	tcase_add_test(tcase, a_chain_is_opened_whole_or_not_at_all);
 }
