@@ -41,6 +41,7 @@ def endpoints(scene, **names):
 
 @pytest.mark.core
 def test_exact_wildcard_and_case(scene):
+    """CH-09 and CH-11."""
     edge = scene.edge(endpoints(scene, exact="a.test", wild="*.wild.test",
                                 deep="*.deep.wild.test",
                                 one="one.wild.test"))

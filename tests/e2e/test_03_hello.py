@@ -63,6 +63,7 @@ SHAPES = {
 @pytest.mark.core
 @pytest.mark.parametrize("shape", SHAPES)
 def test_legal_shapes_are_routed(scene, shape):
+    """CH-01 and CH-14."""
     options = SHAPES[shape]
     wire = hello.hello(**options)
     if shape == "old_record_version":
@@ -78,6 +79,7 @@ def test_hello_followed_by_early_data(scene):
 
 @pytest.mark.core
 def test_one_byte_at_a_time(scene):
+    """CH-03."""
     wire = hello.hello()
     routed_unchanged(scene, wire, [wire[i:i + 1] for i in range(len(wire))])
 
@@ -97,7 +99,7 @@ def test_dripping_is_cheap(scene):
 
 
 def test_every_split_point_once(scene):
-    """Two segments, cut at every byte of a small hello."""
+    """Two segments, cut at every byte of a small hello (CH-03)."""
     upstream = scene.upstream()
     edge = scene.route(upstream)
     wire = hello.hello(tls13=False, session=b"")
@@ -110,6 +112,7 @@ def test_every_split_point_once(scene):
 
 
 def test_two_halves_300_ms_apart(scene):
+    """CH-03."""
     wire = hello.hello(post_quantum=True)
     half = len(wire) // 2
     routed_unchanged(scene, wire, [wire[:half], wire[half:]],
@@ -291,6 +294,7 @@ def refused(scene, edge, wire, alerts):
 
 @pytest.mark.core
 def test_malformed_hellos_get_their_alert(scene):
+    """CH-06 and the table of answers."""
     upstream, fallback = scene.upstream(), scene.upstream()
     edge = scene.edge([
         {"url": "tls://a.test", "upstream": upstream.address},
@@ -334,6 +338,7 @@ def test_malformed_hellos_cut_in_two(scene):
 
 @pytest.mark.core
 def test_names_that_are_no_host_names(scene):
+    """CH-12."""
     fallback = scene.upstream()
     edge = scene.edge([
         {"url": "tls://a.test", "upstream": fallback.address},
@@ -396,6 +401,7 @@ NOT_TLS = {
 @pytest.mark.core
 @pytest.mark.parametrize("case", NOT_TLS)
 def test_what_is_not_tls_is_closed_at_once(scene, case):
+    """CH-13."""
     upstream = scene.upstream()
     edge = scene.route(upstream, options={
         "edge": {"default_endpoint": "tls://a.test"}})
@@ -441,7 +447,7 @@ def test_plain_http_is_told_its_mistake(scene):
 @pytest.mark.parametrize("sent", ["nothing", "half", "four_less", "one_less",
                                   "record_header"])
 def test_hello_timeout(scene, sent):
-    """Closed at the deadline of the whole hello; nothing is routed."""
+    """Closed at the deadline of the whole hello; nothing is routed (CH-07)."""
     wire = hello.hello()
     part = {"nothing": b"", "half": wire[:len(wire) // 2],
             "four_less": wire[:-4], "one_less": wire[:-1],

@@ -73,6 +73,7 @@ def test_haproxy_from_another_address_is_refused(scene, needs):
 @pytest.mark.core
 @pytest.mark.parametrize("version", [1, 2])
 def test_announced_and_real_address_are_both_shown(scene, version):
+    """PP-08."""
     policy = scene.write("p.lua", """
         return function(conn)
           return { allow = true, tags = {

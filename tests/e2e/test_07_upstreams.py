@@ -271,7 +271,7 @@ def test_name_without_addresses(scene, names):
 
 
 def test_a_silent_nameserver_blocks_only_its_own(scene, names):
-    """The wait is bounded, and the worker serves others meanwhile."""
+    """The wait is bounded, and the worker serves others meanwhile (RE-11)."""
     up = scene.upstream(answer_and_close(b"ok"))
     names.names["slow.internal"] = "silence"
     edge = asking(scene.edge(
@@ -307,7 +307,7 @@ def test_client_leaves_while_the_name_is_resolved(scene, names):
 
 def test_two_hundred_addresses(scene, names):
     """The first that answers serves; no more than a bounded number of tries.
-    All 200 fit one TCP answer."""
+    All 200 fit one TCP answer (RE-11)."""
     up = scene.upstream(answer_and_close(b"many"), host="127.0.0.1")
     names.names["many.internal"] = ["127.0.0.1"] + [
         f"127.9.{i // 250}.{i % 250 + 1}" for i in range(199)]

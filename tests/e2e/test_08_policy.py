@@ -323,7 +323,7 @@ BOMBS = {
 @pytest.mark.core
 @pytest.mark.parametrize("case", BOMBS)
 def test_each_bomb_ends_one_connection(scene, case):
-    """The others flow: on the one worker, before, during and after."""
+    """The others flow: on the one worker, before, during and after (LU-02)."""
     body, reasons = BOMBS[case]
     policy_path_script = f"""
         return function(conn)

@@ -96,7 +96,8 @@ class Visitors:
 
 
 def test_ten_thousand_short_connections_with_kills(scene):
-    """One event each, none missing, no descriptor left."""
+    """One event each, none missing, no descriptor left
+    (RE-02 and RE-12 in small)."""
     count = scaled(10000) // 8 * 8
     upstream = scene.crowd(b"served")
     edge = scene.route(upstream)
