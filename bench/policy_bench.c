@@ -84,6 +84,6 @@ main(int argc, char **argv)
 	measure(p, &conn); /* to warm up */
 	for (int i = 0; i < ROUNDS; i++)
 		printf("policy_decision_ns %.0f\n", measure(p, &conn));
-	policy_put(p);
+	policy_free(p);
 	return EXIT_SUCCESS;
 }

@@ -12,20 +12,11 @@
 #include "engine/throttle.h"
 #include "sys/socket.h"
 
-static const struct {
-	const char *word;
-	enum step (*run)(struct conn *);
-} stages[] = {
-#define STAGE_ROW(id, word) [STAGE_##id] = { #word, stage_##word },
+static enum step (*const stages[])(struct conn *) = {
+#define STAGE_ROW(id, word) [STAGE_##id] = stage_##word,
 	STAGE_TABLE(STAGE_ROW)
 #undef STAGE_ROW
 };
-
-const char *
-stage_word(enum stage s)
-{
-	return stages[s].word;
-}
 
 /* The stages in their order, until one waits. */
 void
@@ -38,7 +29,7 @@ conn_run(struct conn *c)
 		return;
 	c->running = true;
 	do {
-		step = stages[c->stage].run(c);
+		step = stages[c->stage](c);
 		if (step == STEP_NEXT)
 			c->stage++;
 		else if (step == STEP_CLOSE)

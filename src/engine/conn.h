@@ -228,7 +228,4 @@ uint64_t conn_bytes_in(const struct conn *c);
 
 void conn_note_time(struct conn *c, enum timing t);
 
-/* For tests and the log. */
-const char *stage_word(enum stage s);
-
 #endif

@@ -134,7 +134,7 @@ make_mail(struct edge *e, struct next *n, struct text *error)
 	if (mail)
 		return mail;
 	if (policy)
-		policy_put(policy);
+		policy_free(policy);
 	text_add(error, "no memory for the configuration");
 	return NULL;
 }

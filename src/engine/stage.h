@@ -1,6 +1,6 @@
 /*
- * The stages of a connection's life, in order. One line a stage: the enum, the
- * word in logs and the driver's table come from here. Each stage is a small
+ * The stages of a connection's life, in order. One line a stage: the enum,
+ * the declarations and the driver's table come from here. Each stage is a small
  * function in a file of its own that answers STEP_NEXT, STEP_WAIT or
  * STEP_CLOSE; conn.c runs them.
  */

@@ -57,7 +57,7 @@ drop_policy(struct worker *w, struct policy_slot *slot)
 {
 	if (!slot->policy)
 		return;
-	policy_put(slot->policy);
+	policy_free(slot->policy);
 	slot->policy = NULL;
 	policy_context_put(slot->context);
 	if (slot != w->policy) {
@@ -177,7 +177,7 @@ renew_policy(struct worker *w)
 		return;
 	}
 	end_waiting_runs(w, slot);
-	policy_put(slot->policy);
+	policy_free(slot->policy);
 	slot->policy = fresh;
 	LOG_WARN("a policy state was full and has been replaced",
 	    LOG_INT("worker", w->index), LOG_TEXT("version", slot->version));
@@ -258,7 +258,7 @@ discard_switch(struct mail *mail)
 
 	generation_put(m->generation);
 	if (m->slot) {
-		policy_put(m->slot->policy);
+		policy_free(m->slot->policy);
 		policy_context_put(m->slot->context);
 	}
 	free(m->slot);

@@ -150,7 +150,7 @@ policy_check(
 		c.findings = 1;
 	} else {
 		lint(&c);
-		policy_put(c.policy);
+		policy_free(c.policy);
 	}
 	policy_shared_free(shared);
 	return c.findings;

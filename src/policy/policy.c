@@ -219,22 +219,13 @@ fail:
 	return NULL;
 }
 
-struct policy *
-policy_get(struct policy *p)
-{
-	ASSERT(p->magic == POLICY_MAGIC);
-	p->refs++;
-	return p;
-}
-
 void
-policy_put(struct policy *p)
+policy_free(struct policy *p)
 {
 	if (!p)
 		return;
-	ASSERT(p->magic == POLICY_MAGIC && p->refs > 0);
-	if (--p->refs == 0)
-		state_free(p);
+	ASSERT(p->magic == POLICY_MAGIC);
+	state_free(p);
 }
 
 const char *
@@ -317,7 +308,7 @@ policy_renew(const struct policy *p, struct text *error)
 	if (strcmp(fresh->version, p->version) != 0) {
 		text_add(
 		    error, "the files have changed since they were loaded");
-		policy_put(fresh);
+		policy_free(fresh);
 		return NULL;
 	}
 	return fresh;

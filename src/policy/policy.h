@@ -110,12 +110,11 @@ struct policy_settings {
 
 /*
  * Compiles and loads all scripts. NULL with a message ("file:line: what") in
- * `error` if any fails; then nothing is left behind. Any thread. One reference.
+ * `error` if any fails; then nothing is left behind. Any thread.
  */
 struct policy *policy_new(
     const struct policy_settings *settings, struct text *error);
-struct policy *policy_get(struct policy *p); /* its thread */
-void policy_put(struct policy *p);
+void policy_free(struct policy *p); /* its thread; its runs end with it */
 
 /* The hash of all scripts and modules that were loaded. Lives with `p`. */
 const char *policy_version(const struct policy *p);

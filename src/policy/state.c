@@ -465,7 +465,6 @@ state_new(const struct policy_settings *settings, struct text *error)
 	if (!p)
 		goto no_memory;
 	p->magic = POLICY_MAGIC;
-	p->refs = 1;
 	list_init(&p->idle);
 	list_init(&p->all);
 	p->collect_at = SIZE_MAX;

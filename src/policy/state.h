@@ -70,7 +70,6 @@ struct spare { /* a block that nobody uses */
 
 struct policy {
 	uint32_t magic;
-	unsigned refs;
 	lua_State *lua;
 	/* A deep copy: strings are the policy's own. */
 	struct policy_settings settings;
@@ -114,7 +113,7 @@ struct policy {
 
 	unsigned suspended;
 	struct list idle; /* runs to use again */
-	struct list all;  /* every run, for policy_put */
+	struct list all;  /* every run, for policy_free */
 	struct error_seen seen[POLICY_ERRORS_SEEN];
 	struct known_upstream known[POLICY_KNOWN_UPSTREAMS];
 

@@ -55,7 +55,7 @@ lua_policy(lua_State *L)
 	struct text error;
 
 	state_resolve_path(L, name, path);
-	policy_put(t->policy);
+	policy_free(t->policy);
 	settings.scripts = scripts;
 	settings.script_count = 1;
 	text_init(&error, message, sizeof(message));
@@ -443,7 +443,7 @@ policy_test(
 		return (struct policy_test_result){ .failed = 1 };
 	}
 	run_script(&t);
-	policy_put(t.policy);
+	policy_free(t.policy);
 	state_free(t.own);
 	policy_shared_free(t.settings.shared);
 	if (t.result.passed + t.result.failed == 0) {

@@ -154,7 +154,7 @@ drop_policy(struct bench *b)
 	if (b->run)
 		policy_finish(b->run);
 	b->run = NULL;
-	policy_put(b->policy);
+	policy_free(b->policy);
 	b->policy = NULL;
 }
 

@@ -438,7 +438,7 @@ START_TEST(a_state_that_stays_full_is_spent_and_renewed)
 	ck_assert(!policy_is_spent(fresh));
 	ck_assert_str_eq(policy_version(fresh), policy_version(bench.policy));
 	policy_finish(bench.run);
-	policy_put(bench.policy);
+	policy_free(bench.policy);
 	bench.policy = fresh;
 	bench.run = NULL;
 	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);

@@ -104,7 +104,7 @@ START_TEST(a_policy_without_memory_is_refused)
 	}
 	ck_assert_int_gt(n, 100);
 	ck_assert_ptr_nonnull(p);
-	policy_put(p);
+	policy_free(p);
 }
 END_TEST
 
