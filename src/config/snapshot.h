@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "base/netset.h"
 #include "config/tree.h"
+#include "tls/keyring.h"
+#include "tls/trust.h"
 #include "wire/host.h"
 #include "wire/routes.h"
 #include "wire/upstream_address.h"
@@ -32,6 +34,8 @@ enum proxy_tlv_choice {
 	PROXY_SEND_ALPN = 1 << 1,
 	PROXY_SEND_UNIQUE_ID = 1 << 2,
 	PROXY_SEND_CRC32C = 1 << 3,
+	PROXY_SEND_SSL = 1 << 4,
+	PROXY_SEND_CLIENT_CERTIFICATE = 1 << 5, /* within ssl, which it brings */
 };
 
 struct health_settings {
@@ -44,6 +48,26 @@ struct upstream_settings {
 	unsigned weight; /* 1 to 256 */
 };
 
+/* How TLS is terminated here. */
+struct termination_settings {
+	char *certificate; /* a label of the keyring; NULL: chosen by name */
+	uint16_t min_version, max_version; /* enum tls_version */
+	uint8_t *alpn;	 /* ProtocolNameList without its length; NULL: none */
+	size_t alpn_len;
+	enum client_auth auth;
+	struct trust *trust; /* NULL when auth is NONE */
+};
+
+enum verify { VERIFY_AUTO, VERIFY_ON, VERIFY_OFF };
+
+/* How a `tls://` upstream is spoken to. */
+struct upstream_tls_settings {
+	enum verify verify;  /* AUTO: but for loopback and Unix addresses */
+	struct trust *trust; /* NULL: the system's */
+	char *server_name;   /* NULL: the address's name */
+	char *certificate;   /* a label of the keyring; NULL: none */
+};
+
 /* An endpoint's settings; counted apart from its snapshot. */
 struct endpoint {
 	atomic_uint refs;
@@ -52,6 +76,9 @@ struct endpoint {
 	char *url;	    /* "tls://name", or "tls://" for any name */
 	struct host domain; /* empty: any name (`lunette tls`) */
 	enum terminate_at terminate_at;
+	struct termination_settings termination;
+	struct upstream_tls_settings upstream_tls;
+	uint64_t handshakes_per_second; /* terminated here; 0: no limit */
 	struct upstream_settings *upstreams;
 	size_t upstream_count;
 	enum balance balance;
@@ -60,7 +87,8 @@ struct endpoint {
 	unsigned proxy_tlvs;	     /* enum proxy_tlv_choice */
 	struct netset *allow, *deny; /* both NULL: no restriction */
 	int policy_script;	     /* index into snapshot.scripts, -1: none */
-	uint64_t connect_ms, idle_ms; /* timeouts in force for it */
+	/* Timeouts in force for it. */
+	uint64_t handshake_ms, connect_ms, idle_ms;
 	uint64_t bytes_per_second;    /* each direction; 0: no limit */
 	char *metadata;		      /* "" when none */
 	char **label_names, **label_values;
@@ -90,6 +118,19 @@ struct timeout_settings {
 struct limit_settings {
 	uint64_t connections;		 /* 0: derived from descriptors */
 	uint64_t connections_per_client; /* 0: none */
+	uint64_t handshakes_per_second;	 /* terminated here; 0: none */
+	uint64_t handshakes_per_second_per_client; /* 0: none */
+};
+
+/* One pair of files of the keyring, for watching and for OCSP. */
+struct certificate_settings {
+	char *label;	 /* NULL: none */
+	char *crt, *key; /* key NULL: in crt */
+	/* Where its staple comes from: a file, the responder (`ocsp_fetch`; also
+	 * without being told when it must be stapled), or nowhere. */
+	char *ocsp_file;
+	bool ocsp_fetch, ocsp_off;
+	size_t id; /* its place in the keyring */
 };
 
 struct policy_options {
@@ -123,6 +164,16 @@ struct snapshot {
 	size_t event_count;
 	char *resolver_servers; /* NULL: the system's */
 	char *geo_database;	/* path, NULL: none */
+	char *state;		/* the state folder; never NULL */
+	bool local_ca;		/* certificates for names without one */
+	struct keyring *keyring; /* counted; never NULL, may be empty */
+	struct certificate_settings *certificates;
+	size_t certificate_count;
+	char **certificate_folders; /* whose pairs are in `certificates` */
+	size_t certificate_folder_count;
+	char *ticket_keys;	      /* file; NULL: made and rotated here */
+	uint64_t session_life_ms;     /* of tickets; 0: no resumption */
+	char *keylog;		      /* from the flag only; NULL: none */
 	char *log_target;
 	enum log_format log_format;
 	enum log_level log_level;
@@ -147,6 +198,9 @@ struct endpoint *snapshot_route(const struct snapshot *s, struct span name);
 
 /* The endpoint with this URL, or NULL. */
 struct endpoint *snapshot_endpoint(const struct snapshot *s, struct span url);
+
+/* Whether this name of a certificate (a label) is known. */
+bool snapshot_has_certificate(const struct snapshot *s, const char *label);
 
 /* Allowed if there is no restriction, or an allow rule and no deny rule match.
  * An address that is not IP is never allowed by a restriction. */

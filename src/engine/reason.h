@@ -29,6 +29,18 @@
 	X(POLICY_TIMEOUT, "policy_timeout",                                   \
 	    "the policy used up its CPU or wall time")                        \
 	X(POLICY_MEMORY, "policy_memory", "the policy used up its memory")    \
+	X(HANDSHAKE_FAILED, "handshake_failed",                               \
+	    "the TLS handshake with the client failed")                       \
+	X(HANDSHAKE_TIMEOUT, "handshake_timeout",                             \
+	    "the TLS handshake did not end within timeouts.handshake")        \
+	X(CLIENT_CERTIFICATE_MISSING, "client_certificate_missing",           \
+	    "the client gave no certificate where one is required")           \
+	X(CLIENT_CERTIFICATE_INVALID, "client_certificate_invalid",           \
+	    "the client's certificate was not accepted")                      \
+	X(NO_CERTIFICATE, "no_certificate",                                   \
+	    "no certificate covers the name")                                 \
+	X(TLS_FAILED, "tls_failed",                                           \
+	    "the client's TLS was broken after the handshake")                \
 	X(ENDPOINT_OFFLINE, "endpoint_offline",                               \
 	    "nothing serves the endpoint now")                                \
 	X(UPSTREAM_REFUSED, "upstream_refused",                               \
@@ -38,6 +50,8 @@
 	X(UPSTREAM_DNS, "upstream_dns", "the upstream's name has no address") \
 	X(UPSTREAM_UNREACHABLE, "upstream_unreachable",                       \
 	    "no route to the upstream, or its socket is missing")             \
+	X(UPSTREAM_TLS_FAILED, "upstream_tls_failed",                         \
+	    "the TLS with the upstream failed")                               \
 	X(NO_LOCAL_PORT, "no_local_port",                                     \
 	    "no local port was left for the upstream's address")              \
 	X(IDLE_TIMEOUT, "idle_timeout", "no byte moved within timeouts.idle") \

@@ -11,6 +11,8 @@ decision_init(struct decision *d)
 	d->close = DENY_ALERT;
 	d->alert = ALERT_ACCESS_DENIED;
 	d->reason = d->endpoint = d->upstream = NULL;
+	d->termination = (struct decision_termination){ .auth = -1 };
+	d->upstream_tls = (struct decision_upstream_tls){ .verify = -1 };
 	d->terminate_at = d->proxy_proto = d->proxy_tlvs = -1;
 	/* The arrays are read by their counts; clearing them would cost more
 	 * than the rest of a run. */
@@ -23,6 +25,8 @@ decision_init(struct decision *d)
 void
 decision_fini(struct decision *d)
 {
+	trust_put(d->termination.trust);
+	trust_put(d->upstream_tls.trust);
 	free(d->storage);
 	decision_init(d);
 }

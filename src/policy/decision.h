@@ -7,6 +7,7 @@
 
 #include "base/compiler.h"
 #include "base/span.h"
+#include "tls/trust.h"
 
 enum deny_close { DENY_ALERT, DENY_CLOSE, DENY_RESET, DENY_TARPIT };
 
@@ -22,6 +23,25 @@ struct decision_tag {
 	char *name, *value;
 };
 
+/* How TLS is to be terminated: in a decision and in conn:terminate. */
+struct decision_termination {
+	char *certificate;		   /* label; NULL: the endpoint's */
+	uint16_t min_version, max_version; /* enum tls_version; 0: the
+					      endpoint's */
+	bool has_alpn;
+	struct span alpn;    /* ProtocolNameList without its length */
+	int auth;	     /* enum client_auth; -1: the endpoint's */
+	struct trust *trust; /* counted; with auth but NONE */
+};
+
+/* How a `tls://` upstream is to be spoken to. */
+struct decision_upstream_tls {
+	int verify;	     /* 0, 1; -1: the endpoint's */
+	struct trust *trust; /* counted; NULL: the endpoint's */
+	char *server_name;   /* NULL: the endpoint's */
+	char *certificate;   /* label; NULL: the endpoint's */
+};
+
 struct decision {
 	bool allow;
 	enum deny_close close;
@@ -30,6 +50,8 @@ struct decision {
 	char *endpoint;	  /* URL; NULL: the one that the SNI matches */
 	char *upstream;	  /* address; NULL: the endpoint's */
 	int terminate_at; /* enum terminate_at, or -1: the endpoint's */
+	struct decision_termination termination;
+	struct decision_upstream_tls upstream_tls;
 	int proxy_proto;  /* 0, 1, 2, or -1 */
 	int proxy_tlvs;	  /* bits of enum proxy_tlv_choice, or -1 */
 	struct decision_tlv tlvs[DECISION_MAX_TLVS];

@@ -17,6 +17,7 @@
 #include "base/addr.h"
 #include "policy/decision.h"
 #include "sys/resolver.h"
+#include "tls/stream.h"
 #include "wire/hello.h"
 #include "wire/proxy.h"
 #include "wire/upstream_address.h"
@@ -53,6 +54,9 @@ struct policy_conn {
 	int64_t start_wall_us;
 	const struct proxy_header *proxy; /* NULL: none */
 	struct span sni;		  /* empty: none */
+	/* The client's TLS was terminated here: host->tls tells about it, and
+	 * what a decision could say about termination comes too late. */
+	bool terminated;
 	const char *ja4; /* NULL: computed when a script asks for it */
 };
 
@@ -72,6 +76,12 @@ struct policy_host {
 	const struct hello *(*hello)(struct policy_conn *c);
 	bool (*endpoint)(struct policy_conn *c, struct policy_endpoint *out);
 	bool (*knows_endpoint)(struct policy_conn *c, struct span url);
+	/* A label of the configuration's certificates. */
+	bool (*knows_certificate)(struct policy_conn *c, struct span label);
+	/* What was agreed with the client; only when `terminated`. */
+	void (*tls)(struct policy_conn *c, struct tls_facts *out);
+	/* The client's verified certificate, or NULL; only when `terminated`. */
+	const struct peer *(*peer)(struct policy_conn *c);
 	/* conn:log(fields): one JSON object for traffic_policy.logs. */
 	void (*log)(struct policy_conn *c, struct span json);
 	/* conn:track(key): counts the connection under the key until it ends,
@@ -124,7 +134,11 @@ bool policy_has_retry(const struct policy *p, unsigned script);
 bool policy_has_close(const struct policy *p, unsigned script);
 
 enum policy_state { POLICY_DECIDED, POLICY_WAITING, POLICY_FAILED };
-enum policy_wait { POLICY_WAIT_SLEEP, POLICY_WAIT_RESOLVE };
+enum policy_wait {
+	POLICY_WAIT_SLEEP,
+	POLICY_WAIT_RESOLVE,
+	POLICY_WAIT_TERMINATE,
+};
 enum policy_fault {
 	POLICY_FAULT_ERROR,   /* raised, or an invalid decision */
 	POLICY_FAULT_TIMEOUT, /* CPU budget */
@@ -138,6 +152,7 @@ struct policy_outcome {
 	enum policy_wait wait;
 	uint64_t sleep_ms;
 	struct host resolve_name;
+	struct decision_termination termination; /* as long as it waits */
 	/* POLICY_DECIDED; `decided` false: the script returned nothing */
 	bool decided;
 	struct decision decision;
@@ -166,8 +181,10 @@ struct policy_run *policy_start(struct policy *p, unsigned script,
  * move the decision out (copy it and decision_init the original). */
 struct policy_outcome *policy_outcome(struct policy_run *run);
 
-/* Goes on after the wait that the outcome asked for: after a sleep with NULL,
- * after a resolve with the answer. */
+/* Goes on after the wait that the outcome asked for: after a sleep and after
+ * the client's TLS was terminated (conn->terminated is set then) with NULL,
+ * after a resolve with the answer. A handshake that fails ends the connection,
+ * and the run with policy_finish. */
 void policy_resume(
     struct policy_run *run, const struct resolver_answer *answer);
 

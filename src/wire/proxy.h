@@ -68,6 +68,19 @@ void proxy_begin_v2(struct proxy_writer *w, uint8_t *out, size_t size,
     const struct addr *source, const struct addr *destination);
 void proxy_add_tlv(struct proxy_writer *w, uint8_t type, struct span value);
 
+/* What the SSL TLV (0x20) tells of a connection whose TLS ended here; empty
+ * spans are left out. */
+struct proxy_ssl {
+	bool client_certificate; /* the client gave one on this connection, or
+				    in the session that it resumes */
+	bool verified;		 /* ... and it was verified */
+	struct span version, cipher, common_name, signature_algorithm,
+	    key_algorithm, group, signature_scheme;
+	struct span certificate; /* DER, sub-type 0x28 */
+};
+
+void proxy_add_ssl(struct proxy_writer *w, const struct proxy_ssl *ssl);
+
 /* Sets the length and, if asked, appends a CRC32C TLV. Returns the length of
  * the header or 0 if it is over `size` or 4,096 bytes. */
 size_t proxy_finish_v2(struct proxy_writer *w, bool crc32c);

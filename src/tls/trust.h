@@ -1,0 +1,64 @@
+/*
+ * Trust: whom a peer's certificate must come from. A bundle of CA certificates
+ * and, if there are any, their revocation lists; for clients of an endpoint
+ * with mutual TLS and for `tls://` upstreams.
+ *
+ * Counted; any thread. The files can be read again while it is in use
+ * (trust_refresh): handshakes that have begun keep what they began with.
+ *
+ * Sources: RFC 5280 sections 4.2.1.9 (cA), 5 (CRLs) and 6.
+ */
+#ifndef TLS_TRUST_H
+#define TLS_TRUST_H
+
+#include "base/span.h"
+#include "base/text.h"
+
+struct trust;
+
+/* Whether a client is asked for a certificate. */
+enum client_auth {
+	CLIENT_AUTH_NONE,
+	CLIENT_AUTH_REQUEST, /* asked for; if it comes it must be good */
+	CLIENT_AUTH_REQUIRE,
+};
+
+#define TRUST_DIGEST_BYTES 32
+
+/*
+ * Reads PEM bundles of CA certificates and of CRLs (`crl_count` may be 0). Each
+ * certificate must have cA=true; each CRL must be signed by one of them. NULL
+ * with one line in `error` that names the file and the mistake: unreadable, no
+ * certificate in it, a private key in it, not a CA, expired... With CRLs every
+ * CA of a client's chain must have one (X509_V_FLAG_CRL_CHECK_ALL). The paths
+ * are copied.
+ */
+struct trust *trust_load(const char *const *cas, size_t ca_count,
+    const char *const *crls, size_t crl_count, struct text *error);
+
+/* The system's roots, for upstreams. NULL with one line in `error`. */
+struct trust *trust_system(struct text *error);
+
+struct trust *trust_get(struct trust *t);
+void trust_put(struct trust *t); /* NULL is harmless */
+
+/* Reads its files again. 0, or -1 with `error` filled and the old content kept.
+ * May block on the disk. */
+int trust_refresh(struct trust *t, struct text *error) MUST_CHECK;
+
+/* The files that it was read from, CAs first. */
+size_t trust_file_count(const struct trust *t);
+const char *trust_file(const struct trust *t, size_t i);
+
+/* SHA-256 of all its certificates and CRLs as they are now, independent of
+ * their order; with it sessions are bound to what they were checked against. */
+void trust_digest(struct trust *t, uint8_t out[TRUST_DIGEST_BYTES]);
+
+/* Same CAs and CRLs. */
+bool trust_same(struct trust *a, struct trust *b);
+
+/* For summaries: certificates and CRLs in it. */
+size_t trust_ca_count(struct trust *t);
+size_t trust_crl_count(struct trust *t);
+
+#endif
