@@ -4,3 +4,5 @@ libtls_a_SOURCES = \
 	src/tls/digest.c src/tls/digest.h
 
 libtls_a_SOURCES += src/tls/version.c src/tls/version.h
+
+libtls_a_SOURCES += src/tls/private.h

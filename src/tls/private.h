@@ -1,0 +1,69 @@
+/*
+ * What the modules of tls/ show each other and nobody else: the only header
+ * that names OpenSSL's types. "Lent" things live as long as the object and must
+ * not be changed; all of it may be called by any thread.
+ */
+#ifndef TLS_PRIVATE_H
+#define TLS_PRIVATE_H
+
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509_vfy.h>
+
+#include "tls/certificate.h"
+#include "tls/peer.h"
+#include "tls/tickets.h"
+#include "tls/trust.h"
+
+/* --- certificate.c --- */
+
+/* The leaf, its extensions already parsed (X509_check_purpose(x, -1, 0)), so
+ * that no handshake has to take its lock for that; lent. */
+X509 *certificate_leaf(const struct certificate *c);
+/* Its issuers as sent, without the leaf; NULL or empty: none; lent. */
+STACK_OF(X509) * certificate_chain(const struct certificate *c);
+/* The private key; lent. */
+EVP_PKEY *certificate_key(const struct certificate *c);
+/* A copy of the staple in memory of OPENSSL_malloc, which the caller owns.
+ * False: none that is current at `now` (Unix seconds), or no memory. */
+bool certificate_staple_copy(
+    struct certificate *c, int64_t now, uint8_t **der, size_t *len);
+
+/* --- trust.c --- */
+
+/* What the files hold at one moment: taken together, so that a refresh cannot
+ * come between a store and the digest that stands for it. */
+struct trust_content {
+	/* A reference, to be given back with X509_STORE_free. Its flags are set
+	 * for CRLs; purpose, time and names are the handshake's business. */
+	X509_STORE *store;
+	/* The subjects of the CAs, an own copy for SSL_set0_CA_list, or to be
+	 * freed with sk_X509_NAME_pop_free; NULL if not asked for. */
+	STACK_OF(X509_NAME) * names;
+	uint8_t digest[TRUST_DIGEST_BYTES];
+};
+
+/* False without memory; `out` is empty then. */
+bool trust_take(
+    struct trust *t, bool with_names, struct trust_content *out) MUST_CHECK;
+
+/* --- tickets.c --- */
+
+/*
+ * The work of OpenSSL's callback for ticket keys (context.c hands it on).
+ * Sealing: fills name and iv, sets both contexts up for AES-256-CBC and
+ * HMAC-SHA-256; 1, or -1 on failure. Opening: sets them up with the key of that
+ * name; 1 for the key that seals now, 2 for an older one (a new ticket is due),
+ * 0 if there is none. Fetches no algorithm: that was done by tickets_new.
+ */
+int tickets_key(struct tickets *t, unsigned char name[16],
+    unsigned char iv[EVP_MAX_IV_LENGTH], EVP_CIPHER_CTX *cipher,
+    EVP_MAC_CTX *mac, bool seal) MUST_CHECK;
+
+/* --- peer.c --- */
+
+/* Copies all it tells; `leaf` stays the caller's. NULL without memory. */
+struct peer *peer_from_x509(X509 *leaf);
+
+#endif
