@@ -5,3 +5,6 @@ tests_unit_test_digest_SOURCES = tests/unit/test_digest.c
 tests_unit_test_digest_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_digest_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
 	$(UNIT_LIBS)
+
+# Certificates that tests make for themselves.
+TLS_SUPPORT = tests/unit/tls_support.c tests/unit/tls_support.h
