@@ -1,11 +1,10 @@
 #include "policy/decision_read.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/hash.h"
-#include "base/nearest.h"
 #include "config/snapshot.h"
+#include "policy/decision_tls.h"
 #include "policy/library.h"
 #include "wire/alert.h"
 #include "wire/upstream_address.h"
@@ -19,116 +18,6 @@
 #define MAX_CONNECT_S 600
 #define MAX_IDLE_S (7 * 24 * 3600)
 #define MAX_BYTES_PER_SECOND (1LL << 40)
-/* Everything a decision can hold, with escapes and NULs. */
-#define ARENA_SIZE 24576
-
-struct reader {
-	lua_State *L; /* the value to read is on top */
-	struct policy *policy;
-	struct policy_conn *conn;
-	struct decision *d;
-	struct text *why;
-	const char *within; /* "timeouts" while its keys are read */
-	bool says_how_to_deny;
-	size_t used;
-	char arena[ARENA_SIZE];
-};
-
-typedef bool read_function(struct reader *r, const char *key);
-
-struct key {
-	const char *name;
-	read_function *read;
-};
-
-PRINTF_LIKE(3, 4)
-static bool
-refuse(struct reader *r, const char *key, const char *format, ...)
-{
-	va_list args;
-
-	text_add(r->why, "decision: ");
-	if (r->within)
-		text_addf(r->why, "%s.", r->within);
-	if (key[0])
-		text_addf(r->why, "%s: ", key);
-	va_start(args, format);
-	text_vaddf(r->why, format, args);
-	va_end(args);
-	return false;
-}
-
-static bool
-refuse_type(struct reader *r, const char *key, const char *wanted)
-{
-	return refuse(r, key, "must be a %s, not a %s", wanted,
-	    lua_typename(r->L, lua_type(r->L, -1)));
-}
-
-/* ---- values ---- */
-
-static bool
-read_boolean(struct reader *r, const char *key, bool *out)
-{
-	if (!lua_isboolean(r->L, -1))
-		return refuse_type(r, key, "boolean");
-	*out = lua_toboolean(r->L, -1);
-	return true;
-}
-
-static bool
-read_number(
-    struct reader *r, const char *key, double min, double max, double *out)
-{
-	if (lua_type(r->L, -1) != LUA_TNUMBER)
-		return refuse_type(r, key, "number");
-	*out = lua_tonumber(r->L, -1);
-	if (!(*out >= min && *out <= max))
-		return refuse(r, key, "must be from %g to %g", min, max);
-	return true;
-}
-
-static bool
-read_whole(
-    struct reader *r, const char *key, int64_t min, int64_t max, int64_t *out)
-{
-	double n;
-
-	if (!read_number(r, key, (double)min, (double)max, &n))
-		return false;
-	if (n != floor(n))
-		return refuse(r, key, "must be a whole number");
-	*out = (int64_t)n;
-	return true;
-}
-
-static bool
-read_bytes(struct reader *r, const char *key, size_t max, struct span *out)
-{
-	size_t len;
-	const char *text;
-
-	if (lua_type(r->L, -1) != LUA_TSTRING)
-		return refuse_type(r, key, "string");
-	text = lua_tolstring(r->L, -1, &len);
-	*out = span_of(text, len);
-	if (len > max)
-		return refuse(r, key, "is over %zu bytes", max);
-	return true;
-}
-
-static char *
-keep(struct reader *r, struct span s)
-{
-	char *copy = r->arena + r->used;
-
-	ASSERT(r->used + s.len + 1 <= sizeof(r->arena));
-	if (s.len)
-		memcpy(copy, s.data, s.len);
-	copy[s.len] = '\0';
-	r->used += s.len + 1;
-	return copy;
-}
 
 /* A string that becomes part of events and log lines. */
 static char *
@@ -147,7 +36,7 @@ keep_printable(struct reader *r, struct span s)
 static bool
 read_allow(struct reader *r, const char *key)
 {
-	return read_boolean(r, key, &r->d->allow);
+	return reader_boolean(r, key, &r->d->allow);
 }
 
 static bool
@@ -155,7 +44,7 @@ read_reason(struct reader *r, const char *key)
 {
 	struct span s;
 
-	if (!read_bytes(r, key, MAX_REASON, &s))
+	if (!reader_bytes(r, key, MAX_REASON, &s))
 		return false;
 	r->d->reason = keep_printable(r, s);
 	return true;
@@ -169,7 +58,7 @@ read_close(struct reader *r, const char *key)
 	struct span s;
 
 	r->says_how_to_deny = true;
-	if (!read_bytes(r, key, MAX_REASON, &s))
+	if (!reader_bytes(r, key, MAX_REASON, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
 		if (span_is(s, deny_close_name(all[i]))) {
@@ -177,7 +66,7 @@ read_close(struct reader *r, const char *key)
 			return true;
 		}
 	}
-	return refuse(r, key, "must be alert, close, reset or tarpit");
+	return reader_refuse(r, key, "must be alert, close, reset or tarpit");
 }
 
 static bool
@@ -186,10 +75,10 @@ read_alert(struct reader *r, const char *key)
 	struct span s;
 
 	r->says_how_to_deny = true;
-	if (!read_bytes(r, key, MAX_REASON, &s))
+	if (!reader_bytes(r, key, MAX_REASON, &s))
 		return false;
 	if (alert_parse(s, &r->d->alert) != 0)
-		return refuse(r, key, "is no alert of RFC 8446");
+		return reader_refuse(r, key, "is no alert of RFC 8446");
 	return true;
 }
 
@@ -199,16 +88,16 @@ read_endpoint(struct reader *r, const char *key)
 	const struct policy_host *host = r->policy->settings.host;
 	struct span s;
 
-	if (!read_bytes(r, key, MAX_URL, &s))
+	if (!reader_bytes(r, key, MAX_URL, &s))
 		return false;
 	if (memchr(s.data, '\0', s.len) || !host->knows_endpoint ||
 	    !host->knows_endpoint(r->conn, s)) {
-		refuse(r, key, "there is no endpoint \"");
+		reader_refuse(r, key, "there is no endpoint \"");
 		text_add_escaped(r->why, s, 100);
 		text_add(r->why, "\"");
 		return false;
 	}
-	r->d->endpoint = keep(r, s);
+	r->d->endpoint = reader_keep(r, s);
 	return true;
 }
 
@@ -232,17 +121,17 @@ read_upstream(struct reader *r, const char *key)
 	const char *why;
 	struct span s;
 
-	if (!read_bytes(r, key, UPSTREAM_ADDRESS_SIZE, &s))
+	if (!reader_bytes(r, key, UPSTREAM_ADDRESS_SIZE, &s))
 		return false;
 	k = &r->policy->known[hash_stable(s) % POLICY_KNOWN_UPSTREAMS];
 	if (k->len > 0 && span_equal(s, span_of(k->text, k->len))) {
-		r->d->upstream = keep(r, span_text(k->canonical));
+		r->d->upstream = reader_keep(r, span_text(k->canonical));
 		return true;
 	}
 	if (upstream_address_parse(s, &address, &why) != 0)
-		return refuse(r, key, "%s", why);
+		return reader_refuse(r, key, "%s", why);
 	learn_upstream(k, s, address.text);
-	r->d->upstream = keep(r, span_text(address.text));
+	r->d->upstream = reader_keep(r, span_text(address.text));
 	return true;
 }
 
@@ -251,14 +140,20 @@ read_terminate_at(struct reader *r, const char *key)
 {
 	struct span s;
 
-	if (!read_bytes(r, key, MAX_REASON, &s))
+	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
-	if (span_is(s, "edge") || span_is(s, "agent"))
-		return refuse(
-		    r, key, "only \"upstream\" is possible in this version");
-	if (!span_is(s, "upstream"))
-		return refuse(r, key, "must be edge, agent or upstream");
-	r->d->terminate_at = TERMINATE_UPSTREAM;
+	if (span_is(s, "agent"))
+		return reader_refuse(
+		    r, key, "\"agent\" is not possible in this version");
+	if (span_is(s, "edge"))
+		r->d->terminate_at = TERMINATE_EDGE;
+	else if (span_is(s, "upstream"))
+		r->d->terminate_at = TERMINATE_UPSTREAM;
+	else
+		return reader_refuse(r, key, "must be edge, agent or upstream");
+	if (r->conn->terminated && r->d->terminate_at != TERMINATE_EDGE)
+		return reader_refuse(r, key,
+		    "the client's TLS is terminated at the edge already");
 	return true;
 }
 
@@ -267,23 +162,16 @@ read_proxy_proto(struct reader *r, const char *key)
 {
 	int64_t n = 0;
 
-	if (!read_whole(r, key, 0, 2, &n))
+	if (!reader_whole(r, key, 0, 2, &n))
 		return false;
 	r->d->proxy_proto = (int)n;
 	return true;
 }
 
 static bool
-read_tls_only(struct reader *r, const char *key)
-{
-	return refuse(
-	    r, key, "needs termination, which this version does not have");
-}
-
-static bool
 read_bytes_per_second(struct reader *r, const char *key)
 {
-	return read_whole(
+	return reader_whole(
 	    r, key, 0, MAX_BYTES_PER_SECOND, &r->d->bytes_per_second);
 }
 
@@ -297,6 +185,8 @@ static const struct {
 	{ "alpn", PROXY_SEND_ALPN },
 	{ "unique_id", PROXY_SEND_UNIQUE_ID },
 	{ "crc32c", PROXY_SEND_CRC32C },
+	{ "ssl", PROXY_SEND_SSL },
+	{ "client_certificate", PROXY_SEND_CLIENT_CERTIFICATE },
 };
 
 static bool
@@ -305,10 +195,10 @@ read_proxy_tlv(struct reader *r, const char *key)
 	struct span s;
 
 	if (lua_type(r->L, -2) != LUA_TNUMBER || lua_tonumber(r->L, -2) < 1)
-		return refuse(r, key, "must be a list");
+		return reader_refuse(r, key, "must be a list");
 	if (lua_tonumber(r->L, -2) > MAX_PROXY_TLVS)
-		return refuse(r, key, "lists over %d", MAX_PROXY_TLVS);
-	if (!read_bytes(r, key, MAX_REASON, &s))
+		return reader_refuse(r, key, "lists over %d", MAX_PROXY_TLVS);
+	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(proxy_tlv_choices); i++) {
 		if (span_is(s, proxy_tlv_choices[i].name)) {
@@ -316,40 +206,16 @@ read_proxy_tlv(struct reader *r, const char *key)
 			return true;
 		}
 	}
-	if (span_is(s, "ssl") || span_is(s, "client_certificate"))
-		return read_tls_only(r, key);
-	return refuse(r, key, "may list authority, alpn, unique_id and crc32c");
-}
-
-/* Calls `read` for each pair of the table on top; the value is on top then and
- * the key below it. */
-static bool
-read_each(struct reader *r, const char *key, read_function *read)
-{
-	if (!lua_istable(r->L, -1))
-		return refuse_type(r, key, "table");
-	/* Fields behind __index are not seen here, and one of them may be
-	 * allow = false. */
-	if (lua_getmetatable(r->L, -1)) {
-		lua_pop(r->L, 1);
-		return refuse(r, key, "must be a table without a metatable");
-	}
-	lua_pushnil(r->L);
-	while (lua_next(r->L, -2)) {
-		bool ok = read(r, key);
-
-		lua_pop(r->L, 1);
-		if (!ok)
-			return false;
-	}
-	return true;
+	return reader_refuse(r, key,
+	    "may list authority, alpn, unique_id, crc32c, ssl and "
+	    "client_certificate");
 }
 
 static bool
 read_proxy_tlvs(struct reader *r, const char *key)
 {
 	r->d->proxy_tlvs = 0;
-	return read_each(r, key, read_proxy_tlv);
+	return reader_each(r, key, read_proxy_tlv);
 }
 
 static size_t
@@ -373,21 +239,23 @@ read_tlv(struct reader *r, const char *key)
 	if (!(type >= PROXY_TLV_PRIVATE_FIRST &&
 		type <= PROXY_TLV_PRIVATE_LAST) ||
 	    type != floor(type))
-		return refuse(r, key, "types are numbers from 0xE0 to 0xEF");
-	if (!read_bytes(r, key, MAX_TLV_BYTES, &s))
+		return reader_refuse(
+		    r, key, "types are numbers from 0xE0 to 0xEF");
+	if (!reader_bytes(r, key, MAX_TLV_BYTES, &s))
 		return false;
 	if (tlv_bytes(r->d) + 3 + s.len >= MAX_TLV_BYTES)
-		return refuse(r, key, "are over %d bytes", MAX_TLV_BYTES);
+		return reader_refuse(
+		    r, key, "are over %d bytes", MAX_TLV_BYTES);
 	ASSERT(r->d->tlv_count < DECISION_MAX_TLVS);
-	r->d->tlvs[r->d->tlv_count++] =
-	    (struct decision_tlv){ (uint8_t)type, span_of(keep(r, s), s.len) };
+	r->d->tlvs[r->d->tlv_count++] = (struct decision_tlv){ (uint8_t)type,
+		span_of(reader_keep(r, s), s.len) };
 	return true;
 }
 
 static bool
 read_tlvs(struct reader *r, const char *key)
 {
-	return read_each(r, key, read_tlv);
+	return reader_each(r, key, read_tlv);
 }
 
 static bool
@@ -398,19 +266,20 @@ read_tag(struct reader *r, const char *key)
 	size_t len;
 
 	if (r->d->tag_count == DECISION_MAX_TAGS)
-		return refuse(r, key, "are over %d", DECISION_MAX_TAGS);
-	if (!read_bytes(r, key, MAX_TAG_VALUE, &value))
+		return reader_refuse(r, key, "are over %d", DECISION_MAX_TAGS);
+	if (!reader_bytes(r, key, MAX_TAG_VALUE, &value))
 		return false;
 	if (lua_type(r->L, -2) != LUA_TSTRING)
-		return refuse(r, key, "must have names");
+		return reader_refuse(r, key, "must have names");
 	name.data = (const uint8_t *)lua_tolstring(r->L, -2, &len);
 	name.len = len;
 	if (len == 0 || len > MAX_TAG_NAME)
-		return refuse(r, key, "names are 1 to %d bytes", MAX_TAG_NAME);
+		return reader_refuse(
+		    r, key, "names are 1 to %d bytes", MAX_TAG_NAME);
 	if (memchr(name.data, 0, len) || memchr(value.data, 0, value.len))
-		return refuse(r, key, "must not hold a NUL byte");
-	tag->name = keep(r, name);
-	tag->value = keep(r, value);
+		return reader_refuse(r, key, "must not hold a NUL byte");
+	tag->name = reader_keep(r, name);
+	tag->value = reader_keep(r, value);
 	r->d->tag_count++;
 	return true;
 }
@@ -418,7 +287,7 @@ read_tag(struct reader *r, const char *key)
 static bool
 read_tags(struct reader *r, const char *key)
 {
-	return read_each(r, key, read_tag);
+	return reader_each(r, key, read_tag);
 }
 
 static bool
@@ -426,7 +295,7 @@ read_seconds(struct reader *r, const char *key, double max, int64_t *out)
 {
 	double seconds;
 
-	if (!read_number(r, key, 0.001, max, &seconds))
+	if (!reader_number(r, key, 0.001, max, &seconds))
 		return false;
 	*out = (int64_t)ceil(seconds * 1000);
 	return true;
@@ -462,12 +331,10 @@ static const struct key keys[] = {
 	{ "tags", read_tags },
 	{ "timeouts", read_timeouts },
 	{ "bytes_per_second", read_bytes_per_second },
-	{ "certificate", read_tls_only },
-	{ "min_version", read_tls_only },
-	{ "max_version", read_tls_only },
-	{ "alpn", read_tls_only },
-	{ "mutual_tls", read_tls_only },
-	{ "upstream_tls", read_tls_only },
+#define TERMINATION_KEY(name, read) { #name, read },
+	TERMINATION_KEY_TABLE(TERMINATION_KEY)
+#undef TERMINATION_KEY
+	    { "upstream_tls", read_upstream_tls },
 };
 
 static const struct key timeout_keys[] = {
@@ -475,90 +342,40 @@ static const struct key timeout_keys[] = {
 	{ "idle", read_idle_timeout },
 };
 
-struct key_table {
-	const struct key *keys;
-	size_t count;
-};
-
 static const struct key_table decision_keys = { keys, ARRAY_COUNT(keys) };
 static const struct key_table timeout_table = { timeout_keys,
 	ARRAY_COUNT(timeout_keys) };
-
-static const struct key *
-find_key(const struct key_table *t, struct span name)
-{
-	for (size_t i = 0; i < t->count; i++)
-		if (span_is(name, t->keys[i].name))
-			return &t->keys[i];
-	return NULL;
-}
-
-static bool
-refuse_key(struct reader *r, const struct key_table *t, struct span name)
-{
-	const char *names[ARRAY_COUNT(keys)];
-	const char *near;
-
-	for (size_t i = 0; i < t->count; i++)
-		names[i] = t->keys[i].name;
-	near = nearest_word(name, names, t->count);
-	text_add(r->why, "decision: unknown key \"");
-	text_add_escaped(r->why, name, 40);
-	text_add(r->why, "\"");
-	if (r->within)
-		text_addf(r->why, " in %s", r->within);
-	if (near)
-		text_addf(r->why, " (did you mean \"%s\"?)", near);
-	return false;
-}
-
-/* The pair on the stack: value on top, key below. */
-static bool
-read_pair(struct reader *r, const struct key_table *t)
-{
-	const struct key *key;
-	size_t len;
-	const char *name;
-
-	if (lua_type(r->L, -2) != LUA_TSTRING) {
-		text_addf(r->why, "decision: a key is a %s, not a string",
-		    lua_typename(r->L, lua_type(r->L, -2)));
-		return false;
-	}
-	name = lua_tolstring(r->L, -2, &len);
-	key = find_key(t, span_of(name, len));
-	if (!key)
-		return refuse_key(r, t, span_of(name, len));
-	return key->read(r, key->name);
-}
 
 static bool
 read_timeout(struct reader *r, const char *key)
 {
 	(void)key;
-	return read_pair(r, &timeout_table);
+	return reader_pair(r, &timeout_table);
 }
 
 static bool
 read_timeouts(struct reader *r, const char *key)
 {
-	bool ok;
-
-	if (!lua_istable(r->L, -1))
-		return refuse_type(r, key, "table");
-	r->within = key;
-	ok = read_each(r, key, read_timeout);
-	r->within = NULL;
-	return ok;
+	return reader_part(r, key, read_timeout);
 }
+
+static const struct {
+	const char *name;
+	const struct key_table *keys;
+} parts[] = {
+	{ "", &decision_keys },
+	{ "timeouts", &timeout_table },
+	{ "mutual_tls", &mutual_tls_keys },
+	{ "upstream_tls", &upstream_tls_keys },
+	{ "conn:terminate", &termination_keys },
+};
 
 bool
 decision_knows_key(struct span within, struct span key)
 {
-	if (within.len == 0)
-		return find_key(&decision_keys, key) != NULL;
-	if (span_is(within, "timeouts"))
-		return find_key(&timeout_table, key) != NULL;
+	for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
+		if (span_is(within, parts[i].name))
+			return key_table_find(parts[i].keys, key) != NULL;
 	return true; /* tags, tlvs and lists have no fixed keys */
 }
 
@@ -597,7 +414,7 @@ static bool
 read_any(struct reader *r, const char *key)
 {
 	(void)key;
-	return take_line(r) || read_pair(r, &decision_keys);
+	return take_line(r) || reader_pair(r, &decision_keys);
 }
 
 static bool
@@ -610,52 +427,24 @@ read_line_only(struct reader *r, const char *key)
 
 /* ---- the whole ---- */
 
-static void
-move_text(char **text, const char *arena, char *block)
-{
-	if (*text)
-		*text = block + (*text - arena);
-}
-
-/* Moves what the strings point at from the reader to the heap. */
-static bool
-settle(struct reader *r)
-{
-	struct decision *d = r->d;
-	char *block;
-
-	if (r->used == 0)
-		return true;
-	block = malloc(r->used);
-	if (!block) {
-		text_add(r->why, "out of memory");
-		return false;
-	}
-	memcpy(block, r->arena, r->used);
-	move_text(&d->reason, r->arena, block);
-	move_text(&d->endpoint, r->arena, block);
-	move_text(&d->upstream, r->arena, block);
-	for (size_t i = 0; i < d->tag_count; i++) {
-		move_text(&d->tags[i].name, r->arena, block);
-		move_text(&d->tags[i].value, r->arena, block);
-	}
-	for (size_t i = 0; i < d->tlv_count; i++)
-		d->tlvs[i].value.data =
-		    (uint8_t *)block +
-		    (d->tlvs[i].value.data - (const uint8_t *)r->arena);
-	d->storage = block;
-	return true;
-}
-
 /* Whoever says how to deny and forgets allow = false meant to deny. */
 static bool
 is_consistent(struct reader *r)
 {
-	if (!r->d->allow || !r->says_how_to_deny)
-		return true;
-	text_add(r->why,
-	    "decision: close and alert are for denials, but allow is true");
-	return false;
+	if (r->d->allow && r->says_how_to_deny)
+		return reader_refuse(r, "",
+		    "close and alert are for denials, but allow is true");
+	return termination_is_consistent(r);
+}
+
+/* Gives up what was read, but for the line. */
+static void
+drop(struct decision *d)
+{
+	int line = d->line;
+
+	decision_fini(d);
+	d->line = line;
 }
 
 bool
@@ -665,27 +454,39 @@ decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
 	char unread[8];
 	struct text nobody;
 	struct reader r;
-	int line;
 
-	/* Not an initialiser: that would clear the arena. */
-	r.L = L;
-	r.policy = p;
-	r.conn = c;
-	r.d = d;
-	r.why = why;
-	r.within = NULL;
-	r.says_how_to_deny = false;
-	r.used = 0;
+	reader_init(&r, L, p, c, d, why);
 	lua_settop(L, 1);
-	if (read_each(&r, "", read_any) && is_consistent(&r) && settle(&r))
+	if (reader_each(&r, "", read_any) && is_consistent(&r) &&
+	    reader_settle(&r))
 		return true;
 	/* The order of a table is anything: the line may not have come yet. */
 	lua_settop(L, 1);
 	text_init(&nobody, unread, sizeof(unread));
 	r.why = &nobody; /* why not is known already */
-	(void)read_each(&r, "", read_line_only);
-	line = d->line;
-	decision_init(d);
-	d->line = line;
+	(void)reader_each(&r, "", read_line_only);
+	drop(d);
+	return false;
+}
+
+static bool
+read_termination_key(struct reader *r, const char *key)
+{
+	(void)key;
+	return reader_pair(r, &termination_keys);
+}
+
+bool
+decision_read_termination(lua_State *L, struct policy *p, struct policy_conn *c,
+    struct decision *d, struct text *why)
+{
+	struct reader r;
+
+	reader_init(&r, L, p, c, d, why);
+	r.subject = "conn:terminate";
+	if (reader_each(&r, "", read_termination_key) &&
+	    termination_is_consistent(&r) && reader_settle(&r))
+		return true;
+	drop(d);
 	return false;
 }

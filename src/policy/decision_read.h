@@ -16,8 +16,16 @@
 bool decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
     struct decision *d, struct text *why);
 
+/*
+ * The same for what conn:terminate takes: the table on top of L. Of the
+ * decision only `termination` and `storage` are used.
+ */
+bool decision_read_termination(lua_State *L, struct policy *p,
+    struct policy_conn *c, struct decision *d, struct text *why);
+
 /* Whether a decision has this key; `within`: the key whose table it is in
- * ("timeouts"), empty for the decision itself. For policy_check. */
+ * ("timeouts"), empty for the decision itself, "conn:terminate" for what that
+ * takes. For policy_check. */
 bool decision_knows_key(struct span within, struct span key);
 
 #endif

@@ -18,8 +18,8 @@
 #define POLICY_FUNCTION_TABLE(X)                                              \
 	X("active", lua_active, ANYTIME, false,                               \
 	    "Counts the live connections that conn:track tagged with a key.") \
-	X("cas", lua_cas, ANYTIME, false,                                     \
-	    "Not in this version: raises an error.")                          \
+	X("cas", lua_cas, LOADING, false,                                     \
+	    "Opens a bundle of CA certificates.")                             \
 	X("cidrs", lua_cidrs, LOADING, false,                                 \
 	    "Makes a set of networks, each with a value.")                    \
 	X("cidrs_file", lua_cidrs_file, LOADING, false,                       \
@@ -56,6 +56,7 @@
 	X(hello_object)        \
 	X(geo_object)          \
 	X(network_object)      \
+	X(cas_object)          \
 	X(cidrs_object)        \
 	X(domains_object)      \
 	X(pool_object)         \

@@ -149,10 +149,3 @@ lua_log_error(lua_State *L)
 {
 	return write_line(L, LOG_LEVEL_ERROR);
 }
-
-int
-lua_cas(lua_State *L)
-{
-	state_raise(
-	    L, "lunette.cas: mutual TLS is not in this version of Lunette");
-}

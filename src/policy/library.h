@@ -19,4 +19,7 @@ POLICY_INTERNAL_TABLE(DECLARE_INTERNAL)
 POLICY_OBJECT_TABLE(DECLARE_OBJECT)
 #undef DECLARE_OBJECT
 
+/* What lunette.cas made, lent; NULL for anything else. Never raises. */
+struct trust *cas_trust(lua_State *L, int at);
+
 #endif

@@ -6,6 +6,8 @@ libpolicy_a_SOURCES = \
 	src/policy/conn_methods.c \
 	src/policy/decision.c src/policy/decision.h \
 	src/policy/decision_read.c src/policy/decision_read.h \
+	src/policy/decision_reader.c src/policy/decision_reader.h \
+	src/policy/decision_tls.c src/policy/decision_tls.h \
 	src/policy/fault.c src/policy/fault.h \
 	src/policy/functions.h \
 	src/policy/lib_string.c \
@@ -29,6 +31,7 @@ libpolicy_a_SOURCES += src/policy/version.c src/policy/version.h
 
 # The library that scripts call, and what tests scripts.
 libpolicy_a_SOURCES += \
+	src/policy/lib_cas.c \
 	src/policy/lib_domains.c \
 	src/policy/lib_log.c \
 	src/policy/lib_networks.c \

@@ -181,7 +181,7 @@ has_magic(const void *body, const struct object_type *type)
 }
 
 void *
-state_object(lua_State *L, int at, const struct object_type *type)
+state_object_or_null(lua_State *L, int at, const struct object_type *type)
 {
 	void *body = NULL;
 
@@ -189,6 +189,16 @@ state_object(lua_State *L, int at, const struct object_type *type)
 		body = lua_touserdata(L, at);
 	if (!body || lua_objlen(L, at) < sizeof(type->magic) ||
 	    !has_magic(body, type))
+		return NULL;
+	return body;
+}
+
+void *
+state_object(lua_State *L, int at, const struct object_type *type)
+{
+	void *body = state_object_or_null(L, at, type);
+
+	if (!body)
 		luaL_typerror(L, at, type->name);
 	return body;
 }

@@ -221,6 +221,9 @@ void *state_new_object(
     lua_State *L, const struct object_type *type, size_t size);
 /* The object at `at`; raises for anything else. */
 void *state_object(lua_State *L, int at, const struct object_type *type);
+/* The same with NULL instead of a raise. */
+void *state_object_or_null(
+    lua_State *L, int at, const struct object_type *type);
 /* Makes the metatable; called for POLICY_OBJECT_TABLE at state creation. */
 void state_register_object(lua_State *L, const struct object_type *type);
 

@@ -53,6 +53,12 @@ tests_unit_test_policy_decision_SOURCES = tests/unit/test_policy_decision.c \
 tests_unit_test_policy_decision_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_decision_LDADD = $(POLICY_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test_policy_tls
+tests_unit_test_policy_tls_SOURCES = tests/unit/test_policy_tls.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h $(TLS_SUPPORT)
+tests_unit_test_policy_tls_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_policy_tls_LDADD = $(POLICY_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test_policy_conn
 tests_unit_test_policy_conn_SOURCES = tests/unit/test_policy_conn.c \
 	tests/unit/policy_support.c tests/unit/policy_support.h

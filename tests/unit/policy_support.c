@@ -49,6 +49,13 @@ host_knows_endpoint(struct policy_conn *c, struct span url)
 	return span_is(url, "tls://known.example.com");
 }
 
+static bool
+host_knows_certificate(struct policy_conn *c, struct span label)
+{
+	(void)c;
+	return span_is(label, "app");
+}
+
 static void
 host_log(struct policy_conn *c, struct span json)
 {
@@ -114,6 +121,7 @@ bench_init(struct bench *b)
 		.hello = host_hello,
 		.endpoint = host_endpoint,
 		.knows_endpoint = host_knows_endpoint,
+		.knows_certificate = host_knows_certificate,
 		.log = host_log,
 		.track = host_track,
 		.active = host_active,

@@ -52,6 +52,16 @@ START_TEST(defaults_override_nothing)
 	ck_assert_int_eq(d->terminate_at, -1);
 	ck_assert_int_eq(d->proxy_proto, -1);
 	ck_assert_int_eq(d->proxy_tlvs, -1);
+	ck_assert_ptr_null(d->termination.certificate);
+	ck_assert_uint_eq(d->termination.min_version, 0);
+	ck_assert_uint_eq(d->termination.max_version, 0);
+	ck_assert(!d->termination.has_alpn);
+	ck_assert_int_eq(d->termination.auth, -1);
+	ck_assert_ptr_null(d->termination.trust);
+	ck_assert_int_eq(d->upstream_tls.verify, -1);
+	ck_assert_ptr_null(d->upstream_tls.trust);
+	ck_assert_ptr_null(d->upstream_tls.server_name);
+	ck_assert_ptr_null(d->upstream_tls.certificate);
 	ck_assert_uint_eq(d->tlv_count, 0);
 	ck_assert_uint_eq(d->tag_count, 0);
 	ck_assert_int_eq(d->connect_ms, -1);
@@ -67,7 +77,8 @@ START_TEST(every_key_is_read)
 	    "{ allow = true, reason = 'r', endpoint = "
 	    "'tls://known.example.com', upstream = 'tcp://db.example.com:5432',"
 	    " terminate_at = 'upstream', proxy_proto = 2, proxy_tlvs = "
-	    "{ 'authority', 'crc32c' }, tlvs = { [0xE0] = 'a\\0b', [0xEF] = '' "
+	    "{ 'authority', 'crc32c', 'ssl', 'client_certificate' }, tlvs = { "
+	    "[0xE0] = 'a\\0b', [0xEF] = '' "
 	    "}, tags = { team = 'payments' }, timeouts = { connect = 2.5, idle "
 	    "= 60 }, bytes_per_second = 1000000 }");
 
@@ -76,8 +87,9 @@ START_TEST(every_key_is_read)
 	ck_assert_str_eq(d->upstream, "db.example.com:5432");
 	ck_assert_int_eq(d->terminate_at, TERMINATE_UPSTREAM);
 	ck_assert_int_eq(d->proxy_proto, 2);
-	ck_assert_int_eq(
-	    d->proxy_tlvs, PROXY_SEND_AUTHORITY | PROXY_SEND_CRC32C);
+	ck_assert_int_eq(d->proxy_tlvs, PROXY_SEND_AUTHORITY |
+					    PROXY_SEND_CRC32C | PROXY_SEND_SSL |
+					    PROXY_SEND_CLIENT_CERTIFICATE);
 	ck_assert_uint_eq(d->tlv_count, 2);
 	for (size_t i = 0; i < 2; i++) {
 		bool first = d->tlvs[i].type == 0xE0;
@@ -166,15 +178,13 @@ START_TEST(in_any_doubt_it_is_refused)
 		{ "{ upstream = 'a b:1' }", "upstream:" },
 		{ "{ upstream = 8080 }", "upstream: must be a string" },
 		{ "{ upstream = { '10.0.0.5:1' } }", "upstream: must be" },
-		{ "{ terminate_at = 'edge' }", "in this version" },
 		{ "{ terminate_at = 'agent' }", "in this version" },
 		{ "{ terminate_at = 'here' }", "must be edge, agent" },
 		{ "{ proxy_proto = 3 }", "must be from 0 to 2" },
 		{ "{ proxy_proto = 1.5 }", "must be a whole number" },
 		{ "{ proxy_proto = '2' }", "must be a number" },
 		{ "{ proxy_proto = 0/0 }", "must be from 0 to 2" },
-		{ "{ proxy_tlvs = { 'ssl' } }", "needs termination" },
-		{ "{ proxy_tlvs = { 'x' } }", "may list" },
+		{ "{ proxy_tlvs = { 'tls' } }", "may list" },
 		{ "{ proxy_tlvs = { alpn = true } }", "must be a list" },
 		{ "{ proxy_tlvs = 'alpn' }", "must be a table" },
 		{ "{ tlvs = { [0xDF] = 'x' } }", "0xE0 to 0xEF" },
@@ -197,12 +207,6 @@ START_TEST(in_any_doubt_it_is_refused)
 		{ "{ timeouts = { idle = 1/0 } }", "timeouts.idle: must be" },
 		{ "{ timeouts = 5 }", "timeouts: must be a table" },
 		{ "{ bytes_per_second = -1 }", "bytes_per_second: must be" },
-		{ "{ certificate = 'a' }", "needs termination" },
-		{ "{ min_version = '1.2' }", "needs termination" },
-		{ "{ max_version = '1.2' }", "needs termination" },
-		{ "{ alpn = {} }", "needs termination" },
-		{ "{ mutual_tls = {} }", "needs termination" },
-		{ "{ upstream_tls = {} }", "needs termination" },
 		{ "false", "returns a table or nothing, not a boolean" },
 		{ "true", "not a boolean" },
 		{ "'10.0.0.5:1'", "not a string" },
