@@ -15,4 +15,5 @@ libsys_a_SOURCES += src/sys/geo.c src/sys/geo.h
 libsys_a_SOURCES += \
 	src/sys/notify.c src/sys/notify.h \
 	src/sys/privileges.c src/sys/privileges.h \
-	src/sys/version.c src/sys/version.h
+	src/sys/version.c src/sys/version.h \
+	src/sys/watch.c src/sys/watch.h

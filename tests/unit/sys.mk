@@ -44,3 +44,12 @@ tests_unit_test_resolver_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_resolver_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
 tests_unit_test_resolver_LDADD = libsys.a libwire.a libbase.a $(CARES_LIBS) \
 	$(GEO_LIBS) $(UNIT_LIBS)
+
+# --wrap=clock_wall_us makes files as old as the test wants them.
+check_PROGRAMS += tests/unit/test_watch
+tests_unit_test_watch_SOURCES = tests/unit/test_watch.c src/sys/watch.c
+tests_unit_test_watch_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=inotify_init1 \
+	-Wl,--wrap=inotify_add_watch -Wl,--wrap=clock_wall_us \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup
+tests_unit_test_watch_LDADD = libbase.a $(UNIT_LIBS)
