@@ -89,7 +89,9 @@ unsigned tls_blocked_on(const struct tls_stream *s);
 #define TLS_READ_MIN_BYTES (64 * 1024)
 
 /*
- * Plaintext. IO_OK with `*count` > 0; IO_AGAIN; IO_EOF after close_notify, or
+ * Plaintext. IO_OK with `*count` > 0, and TLS_BLOCKED_READ then says that the
+ * socket gave less than was asked of it; IO_AGAIN, only after the socket itself
+ * said EAGAIN; IO_EOF after close_notify, or
  * after a FIN without one (see tls_truncated); IO_ERROR after a reset (errno) or
  * a bad record (see tls_failure; the alert was sent).
  */
@@ -105,6 +107,8 @@ enum io tls_read(
 enum io tls_write(struct tls_stream *s, struct span bytes);
 bool tls_has_unsent(const struct tls_stream *s);
 enum io tls_flush(struct tls_stream *s); /* IO_OK: nothing is unsent */
+/* Forgets what is unsent; nothing can be written after that, only read. */
+void tls_drop_unsent(struct tls_stream *s);
 
 /* Says close_notify, once; nothing may be unsent. IO_OK, IO_AGAIN (it is unsent
  * then) or IO_ERROR. The caller ends the TCP direction. */
