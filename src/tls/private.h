@@ -39,7 +39,8 @@ struct trust_content {
 	 * for CRLs; purpose, time and names are the handshake's business. */
 	X509_STORE *store;
 	/* The subjects of the CAs, an own copy for SSL_set0_CA_list, or to be
-	 * freed with sk_X509_NAME_pop_free; NULL if not asked for. */
+	 * freed with sk_X509_NAME_pop_free; NULL if not asked for, or too long
+	 * for a CertificateRequest (then none are said, which is allowed). */
 	STACK_OF(X509_NAME) * names;
 	uint8_t digest[TRUST_DIGEST_BYTES];
 };
@@ -47,6 +48,22 @@ struct trust_content {
 /* False without memory; `out` is empty then. */
 bool trust_take(
     struct trust *t, bool with_names, struct trust_content *out) MUST_CHECK;
+
+/* --- trust_read.c: files; errors as in trust_load --- */
+
+#define TRUST_NAME_SIZE 256
+
+/* A name on one line of ASCII, cut off to fit; empty without memory. */
+void trust_name_line(const X509_NAME *name, char *out, size_t size);
+
+/* Adds all CAs of a PEM bundle; certificates of another kind are a mistake, or
+ * passed over with `skip_others`. 0 or -1 with `error` filled. */
+int trust_read_cas(const char *path, bool skip_others, STACK_OF(X509) * cas,
+    struct text *error) MUST_CHECK;
+
+/* Adds all CRLs of a file, PEM or DER, after checking each with `cas`. */
+int trust_read_crls(const char *path, const STACK_OF(X509) * cas,
+    STACK_OF(X509_CRL) * crls, struct text *error) MUST_CHECK;
 
 /* --- tickets.c --- */
 

@@ -26,17 +26,27 @@ enum client_auth {
 #define TRUST_DIGEST_BYTES 32
 
 /*
- * Reads PEM bundles of CA certificates and of CRLs (`crl_count` may be 0). Each
- * certificate must have cA=true; each CRL must be signed by one of them. NULL
- * with one line in `error` that names the file and the mistake: unreadable, no
- * certificate in it, a private key in it, not a CA, expired... With CRLs every
- * CA of a client's chain must have one (X509_V_FLAG_CRL_CHECK_ALL). The paths
- * are copied.
+ * Reads PEM bundles of CA certificates, and CRLs in PEM or DER (`crl_count` may
+ * be 0). NULL with one line in `error` that names the file and the mistake:
+ * unreadable, no certificate in it, a private key in it, not a CA (cA=true must
+ * be said), a CRL that no CA has signed. No file at all is a mistake as well
+ * and never stands for the system's roots. The paths are copied.
+ *
+ * Any CA that is listed is enough to end a chain, also an intermediate one: to
+ * list just that one is the way to trust its clients and not its sisters'. But
+ * with CRLs each CA of a chain must have one and the CAs must be complete up to
+ * the root, for an anchor in the middle could not be checked itself.
+ *
+ * What time will mend or has broken is no mistake: an expired CA or CRL is
+ * logged as a warning, and the handshakes that depend on it fail. So a restart
+ * works as well as what runs.
  */
 struct trust *trust_load(const char *const *cas, size_t ca_count,
     const char *const *crls, size_t crl_count, struct text *error);
 
-/* The system's roots, for upstreams. NULL with one line in `error`. */
+/* The system's roots, for upstreams: OpenSSL's file, or else its folder, or
+ * what SSL_CERT_FILE and SSL_CERT_DIR name. NULL with one line in `error`. It
+ * has no files that could be watched. */
 struct trust *trust_system(struct text *error);
 
 struct trust *trust_get(struct trust *t);

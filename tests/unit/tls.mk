@@ -8,3 +8,9 @@ tests_unit_test_digest_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
 
 # Certificates that tests make for themselves.
 TLS_SUPPORT = tests/unit/tls_support.c tests/unit/tls_support.h
+
+check_PROGRAMS += tests/unit/test_trust
+tests_unit_test_trust_SOURCES = tests/unit/test_trust.c $(TLS_SUPPORT)
+tests_unit_test_trust_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_trust_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
+	$(UNIT_LIBS)
