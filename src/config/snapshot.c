@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "config/schema.h"
 
 /* Not in the file: what they bound is our own business. */
@@ -16,6 +17,7 @@ snapshot_new(void)
 	if (s == NULL)
 		return NULL;
 	atomic_init(&s->refs, 1);
+	s->begun_wall_us = clock_wall_us();
 	s->edge_script = -1;
 	s->timeouts.handshake_ms = HANDSHAKE_MS;
 	s->timeouts.linger_ms = LINGER_MS;

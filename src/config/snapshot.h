@@ -35,7 +35,8 @@ enum proxy_tlv_choice {
 	PROXY_SEND_UNIQUE_ID = 1 << 2,
 	PROXY_SEND_CRC32C = 1 << 3,
 	PROXY_SEND_SSL = 1 << 4,
-	PROXY_SEND_CLIENT_CERTIFICATE = 1 << 5, /* within ssl, which it brings */
+	PROXY_SEND_CLIENT_CERTIFICATE = 1
+					<< 5, /* within ssl, which it brings */
 };
 
 struct health_settings {
@@ -52,7 +53,7 @@ struct upstream_settings {
 struct termination_settings {
 	char *certificate; /* a label of the keyring; NULL: chosen by name */
 	uint16_t min_version, max_version; /* enum tls_version */
-	uint8_t *alpn;	 /* ProtocolNameList without its length; NULL: none */
+	uint8_t *alpn; /* ProtocolNameList without its length; NULL: none */
 	size_t alpn_len;
 	enum client_auth auth;
 	struct trust *trust; /* NULL when auth is NONE */
@@ -89,8 +90,8 @@ struct endpoint {
 	int policy_script;	     /* index into snapshot.scripts, -1: none */
 	/* Timeouts in force for it. */
 	uint64_t handshake_ms, connect_ms, idle_ms;
-	uint64_t bytes_per_second;    /* each direction; 0: no limit */
-	char *metadata;		      /* "" when none */
+	uint64_t bytes_per_second; /* each direction; 0: no limit */
+	char *metadata;		   /* "" when none */
 	char **label_names, **label_values;
 	size_t label_count;
 };
@@ -126,8 +127,8 @@ struct limit_settings {
 struct certificate_settings {
 	char *label;	 /* NULL: none */
 	char *crt, *key; /* key NULL: in crt */
-	/* Where its staple comes from: a file, the responder (`ocsp_fetch`; also
-	 * without being told when it must be stapled), or nowhere. */
+	/* Where its staple comes from: a file, the responder (`ocsp_fetch`;
+	 * also without being told when it must be stapled), or nowhere. */
 	char *ocsp_file;
 	bool ocsp_fetch, ocsp_off;
 	size_t id; /* its place in the keyring */
@@ -145,6 +146,7 @@ struct policy_options {
 
 struct snapshot {
 	atomic_uint refs;
+	int64_t begun_wall_us; /* before any of its files was read */
 	struct listen_settings *listens;
 	size_t listen_count;
 	unsigned workers; /* 0: one a core */
@@ -162,18 +164,18 @@ struct snapshot {
 	struct limit_settings limits;
 	struct event_settings *events;
 	size_t event_count;
-	char *resolver_servers; /* NULL: the system's */
-	char *geo_database;	/* path, NULL: none */
-	char *state;		/* the state folder; never NULL */
-	bool local_ca;		/* certificates for names without one */
+	char *resolver_servers;	 /* NULL: the system's */
+	char *geo_database;	 /* path, NULL: none */
+	char *state;		 /* the state folder; never NULL */
+	bool local_ca;		 /* certificates for names without one */
 	struct keyring *keyring; /* counted; never NULL, may be empty */
 	struct certificate_settings *certificates;
 	size_t certificate_count;
 	char **certificate_folders; /* whose pairs are in `certificates` */
 	size_t certificate_folder_count;
-	char *ticket_keys;	      /* file; NULL: made and rotated here */
-	uint64_t session_life_ms;     /* of tickets; 0: no resumption */
-	char *keylog;		      /* from the flag only; NULL: none */
+	char *ticket_keys;	  /* file; NULL: made and rotated here */
+	uint64_t session_life_ms; /* of tickets; 0: no resumption */
+	char *keylog;		  /* from the flag only; NULL: none */
 	char *log_target;
 	enum log_format log_format;
 	enum log_level log_level;

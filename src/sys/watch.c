@@ -57,6 +57,7 @@ struct watch {
 	struct path *paths;
 	size_t count, room;
 	int fd;
+	int64_t since_us;
 	bool stale; /* paths were added since the folders were followed */
 	bool blind, warned;
 	struct hash_set names;	    /* which names in which folder matter */
@@ -143,13 +144,14 @@ hash_name(int folder, const char *name, size_t len)
 }
 
 struct watch *
-watch_new(void)
+watch_new(int64_t since_us)
 {
 	struct watch *w = calloc(1, sizeof(*w));
 
 	if (!w)
 		return NULL;
 	w->fd = -1;
+	w->since_us = since_us;
 	w->stale = true;
 	return w;
 }
@@ -393,13 +395,13 @@ note_change(struct watch *w, uint64_t now_ms)
 
 /* Keeps what a path leads to now; true if that is another thing than before. */
 static bool
-renew_stamp(struct path *p, int64_t now_wall_us, int64_t doubt_us)
+renew_stamp(struct path *p, int64_t since_us)
 {
 	struct stamp now = look_at(p);
 	bool changed = p->doubtful || !stamps_equal(&p->stamp, &now);
 
 	p->stamp = now;
-	p->doubtful = now.error == 0 && now_wall_us - now.changed_us < doubt_us;
+	p->doubtful = now.error == 0 && now.changed_us > since_us - TICK_US;
 	return changed;
 }
 
@@ -407,15 +409,13 @@ renew_stamp(struct path *p, int64_t now_wall_us, int64_t doubt_us)
 static void
 look_first(struct watch *w, uint64_t now_ms)
 {
-	int64_t wall_us = clock_wall_us();
-
 	for (size_t i = 0; i < w->count; i++) {
 		struct path *p = &w->paths[i];
 
 		if (p->looked_at)
 			continue;
 		p->looked_at = true;
-		renew_stamp(p, wall_us, (int64_t)WATCH_DOUBT_MS * 1000);
+		renew_stamp(p, w->since_us);
 		if (p->doubtful)
 			note_change(w, now_ms);
 	}
@@ -497,7 +497,7 @@ tell(struct watch *w, uint64_t now_ms, watch_changed_fn *changed, void *context)
 	follow_all(w);
 	wall_us = clock_wall_us();
 	for (size_t i = 0; i < w->count; i++)
-		if (renew_stamp(&w->paths[i], wall_us, TICK_US))
+		if (renew_stamp(&w->paths[i], wall_us))
 			changed(context, i);
 	plan_look(w, now_ms);
 }

@@ -29,9 +29,6 @@
 /* Looks by the clock: without inotify somewhere, and with it everywhere. */
 #define WATCH_BLIND_LOOK_MS 10000
 #define WATCH_LOOK_MS 60000
-/* What is younger at the first look is told as changed: whoever made the watch
- * may have read the file before. */
-#define WATCH_DOUBT_MS 60000
 
 struct watch;
 
@@ -40,7 +37,9 @@ enum watch_kind {
 	WATCH_FOLDER, /* changed: entries came, went or were renamed */
 };
 
-struct watch *watch_new(void);	  /* NULL without memory */
+/* What has changed since `since_us` (wall clock) is told too: whoever makes the
+ * watch has read the files before. NULL without memory. */
+struct watch *watch_new(int64_t since_us);
 void watch_free(struct watch *w); /* NULL is harmless */
 
 /* One more path, which is copied; they count from 0 upward. It need not exist.
