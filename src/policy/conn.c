@@ -1,4 +1,4 @@
-#include "policy/conn.h"
+#include "policy/conn_view.h"
 
 #include <stdlib.h>
 
@@ -12,32 +12,10 @@ struct handle {
 	uint64_t generation;
 };
 
-/* What a field is made from. */
-struct view {
-	struct policy *policy;
-	struct policy_run *run;
-	struct policy_conn *conn;
-};
-
-struct field {
-	const char *name;
-	size_t len;
-	bool keep; /* worth a table to remember it in */
-	void (*push)(lua_State *L, const struct view *v);
-};
-
-#define MAX_FIELDS 24
-
-struct part {
-	const struct object_type *type;
-	const struct field *fields;
-	size_t count;
-};
-
 /* ---- making handles ---- */
 
-static void
-push_handle(lua_State *L, const struct object_type *type)
+void
+conn_push_handle(lua_State *L, const struct object_type *type)
 {
 	struct policy_run *run = state_of(L)->run;
 	struct handle *h = state_new_object(L, type, sizeof(*h));
@@ -49,7 +27,7 @@ push_handle(lua_State *L, const struct object_type *type)
 void
 conn_push(lua_State *L)
 {
-	push_handle(L, &conn_object);
+	conn_push_handle(L, &conn_object);
 }
 
 static struct handle *
@@ -71,8 +49,8 @@ conn_of(lua_State *L)
 
 /* ---- small pushers ---- */
 
-static void
-push_text(lua_State *L, const char *text)
+void
+conn_push_text(lua_State *L, const char *text)
 {
 	if (text)
 		lua_pushstring(L, text);
@@ -80,22 +58,15 @@ push_text(lua_State *L, const char *text)
 		lua_pushnil(L);
 }
 
-static void
-push_nothing(lua_State *L, const struct view *v)
+void
+conn_set_text(lua_State *L, const char *key, const char *text)
 {
-	(void)v;
-	lua_pushnil(L);
-}
-
-static void
-set_text(lua_State *L, const char *key, const char *text)
-{
-	push_text(L, text);
+	conn_push_text(L, text);
 	lua_setfield(L, -2, key);
 }
 
-static void
-set_number(lua_State *L, const char *key, double n)
+void
+conn_set_number(lua_State *L, const char *key, double n)
 {
 	lua_pushnumber(L, n);
 	lua_setfield(L, -2, key);
@@ -109,31 +80,10 @@ push_known_ip(lua_State *L, const struct addr *a, char text[ADDR_TEXT_SIZE])
 	lua_pushstring(L, text);
 }
 
-static const struct hello *
-hello_of(const struct view *v)
-{
-	const struct policy_host *host = v->policy->settings.host;
-
-	return host->hello ? host->hello(v->conn) : NULL;
-}
-
-/* A list of 16-bit values in the wire's form. */
-static void
-push_u16_list(lua_State *L, struct span list)
-{
-	uint16_t value;
-
-	lua_createtable(L, (int)(list.len / 2), 0);
-	for (int i = 1; hello_next_u16(&list, &value); i++) {
-		lua_pushinteger(L, value);
-		lua_rawseti(L, -2, i);
-	}
-}
-
 /* ---- conn ---- */
 
-static void
-push_sni(lua_State *L, const struct view *v)
+void
+conn_push_sni(lua_State *L, const struct view *v)
 {
 	if (v->conn->sni.len)
 		push_span(L, v->conn->sni);
@@ -186,14 +136,14 @@ push_server_port(lua_State *L, const struct view *v)
 static void
 push_listener(lua_State *L, const struct view *v)
 {
-	push_text(L, v->conn->listener);
+	conn_push_text(L, v->conn->listener);
 }
 
 static void
 push_ts(lua_State *L, const struct view *v)
 {
 	lua_createtable(L, 0, 1);
-	set_number(L, "start", (double)v->conn->start_wall_us / 1e6);
+	conn_set_number(L, "start", (double)v->conn->start_wall_us / 1e6);
 }
 
 static void
@@ -208,7 +158,7 @@ push_proxy(lua_State *L, const struct view *v)
 		return;
 	}
 	lua_createtable(L, 0, 2);
-	set_number(L, "version", header->version);
+	conn_set_number(L, "version", header->version);
 	lua_newtable(L);
 	rest = header->tlvs;
 	while (proxy_next_tlv(&rest, &type, &value)) {
@@ -223,7 +173,7 @@ push_labels(lua_State *L, const struct policy_endpoint *e)
 {
 	lua_createtable(L, 0, (int)e->label_count);
 	for (size_t i = 0; i < e->label_count; i++)
-		set_text(L, e->label_names[i], e->label_values[i]);
+		conn_set_text(L, e->label_names[i], e->label_values[i]);
 }
 
 static void
@@ -237,11 +187,11 @@ push_endpoint(lua_State *L, const struct view *v)
 		return;
 	}
 	lua_createtable(L, 0, 7);
-	set_text(L, "url", e.url);
-	set_text(L, "domain", e.domain);
-	set_text(L, "terminate_at", e.terminate_at);
-	set_text(L, "metadata", e.metadata);
-	set_number(L, "agents", e.agents);
+	conn_set_text(L, "url", e.url);
+	conn_set_text(L, "domain", e.domain);
+	conn_set_text(L, "terminate_at", e.terminate_at);
+	conn_set_text(L, "metadata", e.metadata);
+	conn_set_number(L, "agents", e.agents);
 	lua_pushboolean(L, e.online);
 	lua_setfield(L, -2, "online");
 	push_labels(L, &e);
@@ -252,141 +202,21 @@ static void
 push_tls(lua_State *L, const struct view *v)
 {
 	(void)v;
-	push_handle(L, &tls_object);
+	conn_push_handle(L, &tls_object);
 }
 
 static void
 push_geo(lua_State *L, const struct view *v)
 {
 	(void)v;
-	push_handle(L, &geo_object);
+	conn_push_handle(L, &geo_object);
 }
 
 static void
 push_network(lua_State *L, const struct view *v)
 {
 	(void)v;
-	push_handle(L, &network_object);
-}
-
-/* ---- conn.tls ---- */
-
-static void
-push_alpn(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-	struct span rest = h ? h->alpn : span_of(NULL, 0);
-	struct span name;
-
-	lua_newtable(L);
-	for (int i = 1; hello_next_alpn(&rest, &name); i++) {
-		push_span(L, name);
-		lua_rawseti(L, -2, i);
-	}
-}
-
-static void
-push_ja4(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-	char text[JA4_TEXT_SIZE];
-
-	if (v->conn->ja4) {
-		lua_pushstring(L, v->conn->ja4);
-		return;
-	}
-	if (!h) {
-		lua_pushnil(L);
-		return;
-	}
-	if (ja4_fingerprint(h, text) < 0)
-		state_raise(L, "out of memory");
-	lua_pushstring(L, text);
-}
-
-static void
-push_hello(lua_State *L, const struct view *v)
-{
-	if (hello_of(v))
-		push_handle(L, &hello_object);
-	else
-		lua_pushnil(L);
-}
-
-/* ---- conn.tls.hello; its fields are read only while there is a hello ---- */
-
-/* A handle outlives the hello if a close hook follows, which has another run's
- * generation; so a missing one here is nil like anything unknown. */
-#define HELLO_LIST(member)                                            \
-	static void push_##member(lua_State *L, const struct view *v) \
-	{                                                             \
-		const struct hello *h = hello_of(v);                  \
-                                                                      \
-		push_u16_list(L, h ? h->member : span_of(NULL, 0));   \
-	}
-HELLO_LIST(supported_versions)
-HELLO_LIST(cipher_suites)
-HELLO_LIST(groups)
-HELLO_LIST(signature_algorithms)
-#undef HELLO_LIST
-
-/* The highest version that the client offers, RFC 8446 section 4.2.1. */
-static void
-push_hello_version(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-	struct span rest = h ? h->supported_versions : span_of(NULL, 0);
-	uint16_t value, best = 0;
-
-	while (hello_next_u16(&rest, &value))
-		if (!hello_is_grease(value) && value > best)
-			best = value;
-	if (best == 0 && h)
-		best = h->legacy_version;
-	lua_pushinteger(L, best);
-}
-
-static void
-push_extensions(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-	struct span rest = h ? h->extensions : span_of(NULL, 0), body;
-	uint16_t type;
-
-	lua_newtable(L);
-	for (int i = 1; hello_next_extension(&rest, &type, &body); i++) {
-		lua_pushinteger(L, type);
-		lua_rawseti(L, -2, i);
-	}
-}
-
-static void
-push_session_id(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-	char hex[2 * 32 + 1];
-	struct text t;
-
-	text_init(&t, hex, sizeof(hex));
-	for (size_t i = 0; h && i < h->session_id.len; i++)
-		text_addf(&t, "%02x", h->session_id.data[i]);
-	lua_pushstring(L, hex);
-}
-
-static void
-push_ech(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-
-	lua_pushboolean(L, h && h->has_ech);
-}
-
-static void
-push_hello_size(lua_State *L, const struct view *v)
-{
-	const struct hello *h = hello_of(v);
-
-	lua_pushinteger(L, h ? (lua_Integer)h->wire_bytes : 0);
+	conn_push_handle(L, &network_object);
 }
 
 /* ---- conn.geo and conn.as ---- */
@@ -405,7 +235,7 @@ push_geo_text(lua_State *L, const struct view *v, const char *name)
 {
 	char text[256];
 
-	push_text(L, geo_text(v, name, text, sizeof(text)) ? text : NULL);
+	conn_push_text(L, geo_text(v, name, text, sizeof(text)) ? text : NULL);
 }
 
 static void
@@ -445,13 +275,8 @@ NETWORK_TABLE(GEO_PUSHER)
 
 /* ---- the tables of fields; the most read come first ---- */
 
-#define FIELD(name, push, keep)                    \
-	{                                          \
-		name, sizeof(name) - 1, keep, push \
-	}
-
 static const struct field conn_fields[] = {
-	FIELD("sni", push_sni, false),
+	FIELD("sni", conn_push_sni, false),
 	FIELD("client_ip", push_client_ip, false),
 	FIELD("tls", push_tls, true),
 	FIELD("id", push_id, false),
@@ -466,31 +291,6 @@ static const struct field conn_fields[] = {
 	FIELD("as", push_network, true),
 	FIELD("ts", push_ts, true),
 	FIELD("proxy", push_proxy, true),
-};
-
-static const struct field tls_fields[] = {
-	FIELD("sni", push_sni, false),
-	FIELD("alpn_protocols", push_alpn, true),
-	FIELD("ja4_fingerprint", push_ja4, true),
-	FIELD("hello", push_hello, true),
-	/* Known only after conn:terminate. */
-	FIELD("version", push_nothing, false),
-	FIELD("cipher_suite", push_nothing, false),
-	FIELD("negotiated_alpn", push_nothing, false),
-	FIELD("session_resumed", push_nothing, false),
-	FIELD("client", push_nothing, false),
-};
-
-static const struct field hello_fields[] = {
-	FIELD("version", push_hello_version, false),
-	FIELD("supported_versions", push_supported_versions, true),
-	FIELD("cipher_suites", push_cipher_suites, true),
-	FIELD("groups", push_groups, true),
-	FIELD("signature_algorithms", push_signature_algorithms, true),
-	FIELD("extensions", push_extensions, true),
-	FIELD("session_id", push_session_id, false),
-	FIELD("ech", push_ech, false),
-	FIELD("size", push_hello_size, false),
 };
 
 #define GEO_FIELD(id, name, pusher) FIELD(#id, push_where_##id, true),
@@ -515,7 +315,7 @@ find_field(const struct part *part, struct span name)
 NORETURN static void
 refuse_field(lua_State *L, const struct part *part, struct span name)
 {
-	const char *names[MAX_FIELDS];
+	const char *names[CONN_MAX_FIELDS];
 	const char *near;
 	char shown[80];
 	struct text t;
@@ -572,8 +372,8 @@ push_method(lua_State *L)
 	return !lua_isnil(L, -1);
 }
 
-static int
-index_part(lua_State *L, const struct part *part)
+int
+conn_index(lua_State *L, const struct part *part)
 {
 	struct handle *h = check_handle(L, part->type);
 	struct view v = { state_of(L), h->run, h->run->conn };
@@ -595,22 +395,9 @@ index_part(lua_State *L, const struct part *part)
 
 /* ---- the objects ---- */
 
-#define PART_INDEX(id)                                                       \
-	static int lua_##id##_index(lua_State *L)                            \
-	{                                                                    \
-		static const struct part part = { &id##_object, id##_fields, \
-			ARRAY_COUNT(id##_fields) };                          \
-		_Static_assert(                                              \
-		    ARRAY_COUNT(id##_fields) <= MAX_FIELDS, "too many");     \
-                                                                             \
-		return index_part(L, &part);                                 \
-	}
 PART_INDEX(conn)
-PART_INDEX(tls)
-PART_INDEX(hello)
 PART_INDEX(geo)
 PART_INDEX(network)
-#undef PART_INDEX
 
 static const luaL_Reg conn_methods[] = {
 	{ "log", lua_conn_log },
@@ -624,16 +411,6 @@ const struct object_type conn_object = {
 	.magic = 0x636f6e6e,
 	.methods = conn_methods,
 	.index = lua_conn_index,
-};
-const struct object_type tls_object = {
-	.name = "conn.tls",
-	.magic = 0x746c7321,
-	.index = lua_tls_index,
-};
-const struct object_type hello_object = {
-	.name = "conn.tls.hello",
-	.magic = 0x68656c6f,
-	.index = lua_hello_index,
 };
 const struct object_type geo_object = {
 	.name = "conn.geo",
@@ -662,9 +439,9 @@ lua_retry_arguments(lua_State *L)
 
 	conn_push(L);
 	lua_createtable(L, 0, 3);
-	set_text(L, "reason", f->reason);
-	set_number(L, "attempt", f->attempt);
-	set_text(L, "upstream", f->upstream);
+	conn_set_text(L, "reason", f->reason);
+	conn_set_number(L, "attempt", f->attempt);
+	conn_set_text(L, "upstream", f->upstream);
 	return 2;
 }
 
@@ -675,12 +452,12 @@ lua_close_arguments(lua_State *L)
 
 	conn_push(L);
 	lua_createtable(L, 0, 7);
-	set_text(L, "reason", s->reason);
-	set_text(L, "detail", s->detail);
-	set_text(L, "endpoint", s->endpoint);
-	set_text(L, "upstream", s->upstream);
-	set_number(L, "bytes_in", (double)s->bytes_in);
-	set_number(L, "bytes_out", (double)s->bytes_out);
-	set_number(L, "duration", (double)s->duration_us / 1e6);
+	conn_set_text(L, "reason", s->reason);
+	conn_set_text(L, "detail", s->detail);
+	conn_set_text(L, "endpoint", s->endpoint);
+	conn_set_text(L, "upstream", s->upstream);
+	conn_set_number(L, "bytes_in", (double)s->bytes_in);
+	conn_set_number(L, "bytes_out", (double)s->bytes_out);
+	conn_set_number(L, "duration", (double)s->duration_us / 1e6);
 	return 2;
 }

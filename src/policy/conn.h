@@ -17,7 +17,8 @@ int lua_connect_arguments(lua_State *L);
 int lua_retry_arguments(lua_State *L);
 int lua_close_arguments(lua_State *L);
 
-/* conn:log(fields), conn:track(key), conn:terminate{...} (conn_methods.c) */
+/* conn:log(fields), conn:track(key) (conn_methods.c), conn:terminate{...}
+ * (conn_tls.c) */
 int lua_conn_log(lua_State *L);
 int lua_conn_track(lua_State *L);
 int lua_conn_terminate(lua_State *L);

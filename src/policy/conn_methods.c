@@ -164,11 +164,3 @@ lua_conn_track(lua_State *L)
 		    error == -ENOMEM ? "out of memory" : "too many keys");
 	return 0;
 }
-
-int
-lua_conn_terminate(lua_State *L)
-{
-	(void)conn_of(L);
-	state_raise(L, "conn:terminate: this edge does not terminate TLS in "
-		       "this version");
-}

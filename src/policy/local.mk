@@ -4,6 +4,8 @@ libpolicy_a_SOURCES = \
 	src/policy/arguments.c \
 	src/policy/conn.c src/policy/conn.h \
 	src/policy/conn_methods.c \
+	src/policy/conn_peer.c \
+	src/policy/conn_tls.c src/policy/conn_view.h \
 	src/policy/decision.c src/policy/decision.h \
 	src/policy/decision_read.c src/policy/decision_read.h \
 	src/policy/decision_reader.c src/policy/decision_reader.h \

@@ -65,6 +65,15 @@ lua_make_thread(lua_State *L)
 	return 0;
 }
 
+void
+policy_run_drop_termination(struct policy_run *run)
+{
+	trust_put(run->outcome.termination.trust);
+	free(run->termination_storage);
+	run->outcome.termination = (struct decision_termination){ .auth = -1 };
+	run->termination_storage = NULL;
+}
+
 static void
 drop_thread(struct policy_run *run)
 {
@@ -174,9 +183,10 @@ take_outcome(struct policy_run *run, int status)
 		lua_settop(run->thread, 0);
 }
 
-/* Runs the coroutine until it returns, waits or fails. */
+/* Runs the coroutine until it returns, waits or fails. The values on top of its
+ * stack are what the call that waited returns. */
 static void
-go_on(struct policy_run *run, enum policy_phase phase)
+go_on(struct policy_run *run, enum policy_phase phase, int results)
 {
 	struct policy *p = run->policy;
 
@@ -185,7 +195,7 @@ go_on(struct policy_run *run, enum policy_phase phase)
 	p->run = run;
 	p->conn = run->conn;
 	p->gross = run->gross;
-	take_outcome(run, lua_resume(run->thread, 0));
+	take_outcome(run, lua_resume(run->thread, results));
 	run->gross = p->gross;
 	p->was_full = p->was_full || p->state_is_full;
 	state_leave(p);
@@ -206,7 +216,7 @@ begin(struct policy_run *run, enum policy_phase phase)
 	}
 	/* An empty stack has room for this; nothing is allocated. */
 	lua_rawgeti(run->thread, LUA_REGISTRYINDEX, entry);
-	go_on(run, phase);
+	go_on(run, phase, 0);
 }
 
 /* ---- public ---- */
@@ -241,7 +251,8 @@ policy_resume(struct policy_run *run, const struct resolver_answer *answer)
 	run->policy->suspended--;
 	run->outcome.state = POLICY_DECIDED;
 	run->answer = answer;
-	go_on(run, RUNNING);
+	policy_run_drop_termination(run);
+	go_on(run, RUNNING, lua_gettop(run->thread));
 	run->answer = NULL;
 }
 
@@ -255,6 +266,7 @@ policy_finish(struct policy_run *run)
 		p->suspended--;
 		drop_thread(run);
 	}
+	policy_run_drop_termination(run);
 	decision_fini(&run->outcome.decision);
 	run->generation++;
 	run->conn = NULL;

@@ -267,8 +267,8 @@ state_register_object(lua_State *L, const struct object_type *type)
 
 /* ---- waiting ---- */
 
-static struct policy_outcome *
-begin_wait(lua_State *L, enum policy_wait wait)
+void
+state_check_wait(lua_State *L)
 {
 	struct policy *p = state_of(L);
 
@@ -277,6 +277,14 @@ begin_wait(lua_State *L, enum policy_wait wait)
 	/* Checked here as well: an error can be caught, an outcome not. */
 	if (lua_status(L) != 0 || !p->run || p->run->thread != L)
 		state_raise(L, "a call that waits is not possible here");
+}
+
+static struct policy_outcome *
+begin_wait(lua_State *L, enum policy_wait wait)
+{
+	struct policy *p = state_of(L);
+
+	state_check_wait(L);
 	p->run->outcome.state = POLICY_WAITING;
 	p->run->outcome.wait = wait;
 	return &p->run->outcome;
@@ -294,6 +302,20 @@ state_wait_resolve(lua_State *L, const struct host *name)
 {
 	begin_wait(L, POLICY_WAIT_RESOLVE)->resolve_name = *name;
 	return lua_yield(L, 0);
+}
+
+int
+state_wait_terminate(lua_State *L, struct decision *said)
+{
+	struct policy_run *run = state_of(L)->run;
+
+	/* There is one if an earlier yield was not possible, and the script has
+	 * caught that. */
+	policy_run_drop_termination(run);
+	run->outcome.termination = said->termination;
+	run->termination_storage = said->storage;
+	begin_wait(L, POLICY_WAIT_TERMINATE);
+	return lua_yield(L, 1);
 }
 
 const struct resolver_answer *
@@ -506,8 +528,14 @@ free_runs(struct policy *p)
 {
 	struct list *node;
 
-	while ((node = list_shift(&p->all)))
-		free(LIST_ENTRY(node, struct policy_run, all_node));
+	while ((node = list_shift(&p->all))) {
+		struct policy_run *run =
+		    LIST_ENTRY(node, struct policy_run, all_node);
+
+		policy_run_drop_termination(run);
+		decision_fini(&run->outcome.decision);
+		free(run);
+	}
 }
 
 void

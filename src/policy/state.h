@@ -142,8 +142,13 @@ struct policy_run {
 	const struct resolver_answer *answer; /* during policy_resume */
 	size_t gross;
 	char ip_text[3][ADDR_TEXT_SIZE]; /* client, peer, server; "": not yet */
+	void
+	    *termination_storage; /* where outcome.termination's strings live */
 	struct policy_outcome outcome;
 };
+
+/* Gives up outcome.termination; harmless when there is none. */
+void policy_run_drop_termination(struct policy_run *run);
 
 /* The policy that owns a state or coroutine. */
 struct policy *state_of(lua_State *L);
@@ -243,6 +248,11 @@ void state_register_object(lua_State *L, const struct object_type *type);
  */
 int state_wait_sleep(lua_State *L, uint64_t ms);
 int state_wait_resolve(lua_State *L, const struct host *name);
+/* Takes what `said` holds; when the run goes on, the call returns the value on
+ * top. Never raises but for a yield that is not possible: state_check_wait must
+ * have been called before. */
+int state_wait_terminate(lua_State *L, struct decision *said);
+void state_check_wait(lua_State *L);
 /* The answer that policy_resume was given; NULL when there is none. */
 const struct resolver_answer *state_answer(lua_State *L);
 

@@ -59,6 +59,12 @@ tests_unit_test_policy_tls_SOURCES = tests/unit/test_policy_tls.c \
 tests_unit_test_policy_tls_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_policy_tls_LDADD = $(POLICY_TEST_LIBS)
 
+check_PROGRAMS += tests/unit/test_policy_client
+tests_unit_test_policy_client_SOURCES = tests/unit/test_policy_client.c \
+	tests/unit/policy_support.c tests/unit/policy_support.h
+tests_unit_test_policy_client_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_policy_client_LDADD = $(POLICY_TEST_LIBS)
+
 check_PROGRAMS += tests/unit/test_policy_conn
 tests_unit_test_policy_conn_SOURCES = tests/unit/test_policy_conn.c \
 	tests/unit/policy_support.c tests/unit/policy_support.h

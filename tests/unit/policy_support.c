@@ -57,6 +57,21 @@ host_knows_certificate(struct policy_conn *c, struct span label)
 }
 
 static void
+host_tls(struct policy_conn *c, struct tls_facts *out)
+{
+	ck_assert(c->terminated);
+	*out = bench_of(c)->tls;
+}
+
+static const struct peer *
+host_peer(struct policy_conn *c)
+{
+	ck_assert(c->terminated);
+	bench_of(c)->peer_reads++;
+	return bench_of(c)->peer;
+}
+
+static void
 host_log(struct policy_conn *c, struct span json)
 {
 	struct bench *b = bench_of(c);
@@ -122,6 +137,8 @@ bench_init(struct bench *b)
 		.endpoint = host_endpoint,
 		.knows_endpoint = host_knows_endpoint,
 		.knows_certificate = host_knows_certificate,
+		.tls = host_tls,
+		.peer = host_peer,
 		.log = host_log,
 		.track = host_track,
 		.active = host_active,
@@ -239,4 +256,19 @@ bench_body(struct bench *b, const char *body)
 	o = bench_try(b, text);
 	free(text);
 	return o;
+}
+
+struct policy_outcome *
+bench_shake_hands(struct bench *b)
+{
+	b->conn.terminated = true;
+	b->has_hello = false;
+	b->tls = (struct tls_facts){
+		.version = TLS_VERSION_1_3,
+		.version_name = "TLSv1.3",
+		.cipher_suite = "TLS_AES_128_GCM_SHA256",
+		.alpn = span_text("h2"),
+	};
+	policy_resume(b->run, NULL);
+	return policy_outcome(b->run);
 }

@@ -21,6 +21,9 @@ struct bench { /* a test bench, not a benchmark */
 	char log[BENCH_LOGS][4200];
 	size_t log_count;
 	char tracked[64];
+	struct tls_facts tls;
+	struct peer *peer; /* lent; NULL: no certificate */
+	unsigned peer_reads;
 	struct policy_run *run;
 	char error_storage[1024];
 	struct text error;
@@ -43,5 +46,9 @@ struct policy_outcome *bench_try(struct bench *b, const char *text);
 
 /* As a function's body: `return function(conn) BODY end`. */
 struct policy_outcome *bench_body(struct bench *b, const char *body);
+
+/* What the engine does once the handshake that a run waits for is done: TLS
+ * 1.3, "h2", the hello is gone. */
+struct policy_outcome *bench_shake_hands(struct bench *b);
 
 #endif

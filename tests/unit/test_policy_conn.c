@@ -151,13 +151,6 @@ START_TEST(an_unknown_field_is_an_error)
 }
 END_TEST
 
-START_TEST(termination_is_refused)
-{
-	must_fail("conn:terminate { certificate = 'app' }",
-	    "conn:terminate: this edge does not terminate TLS in this version");
-}
-END_TEST
-
 START_TEST(a_kept_connection_is_refused)
 {
 	struct policy_outcome *o = bench_try(&bench,
@@ -278,7 +271,6 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, what_is_missing_is_nil);
 	tcase_add_test(tcase, the_proxy_header_is_shown);
 	tcase_add_test(tcase, an_unknown_field_is_an_error);
-	tcase_add_test(tcase, termination_is_refused);
 	tcase_add_test(tcase, a_kept_connection_is_refused);
 	tcase_add_test(tcase, another_objects_methods_are_refused);
 	tcase_add_test(tcase, log_fields_become_json);

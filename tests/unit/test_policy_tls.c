@@ -304,6 +304,217 @@ START_TEST(other_cas_are_another_version)
 }
 END_TEST
 
+/* ---- conn:terminate ---- */
+
+static struct policy_outcome *
+must_wait(const char *body)
+{
+	struct policy_outcome *o = run(body);
+
+	ck_assert_msg(o->state == POLICY_WAITING, "%s: %s", body, o->message);
+	ck_assert_int_eq(o->wait, POLICY_WAIT_TERMINATE);
+	return o;
+}
+
+START_TEST(a_script_says_how_to_terminate)
+{
+	struct policy_outcome *o = must_wait(
+	    "local tls = conn:terminate { certificate = 'app', min_version = "
+	    "1.2, max_version = '1.3', alpn = { 'h2' }, mutual_tls = { cas = "
+	    "cas } }\n"
+	    "return { reason = tls.version }");
+	struct decision_termination *t = &o->termination;
+
+	ck_assert_str_eq(t->certificate, "app");
+	ck_assert_uint_eq(t->min_version, TLS_VERSION_1_2);
+	ck_assert_uint_eq(t->max_version, TLS_VERSION_1_3);
+	ck_assert(t->has_alpn);
+	ck_assert(span_equal(t->alpn, span_of("\2h2", 3)));
+	ck_assert_int_eq(t->auth, CLIENT_AUTH_REQUIRE);
+	ck_assert_uint_eq(trust_ca_count(t->trust), 1);
+	o = bench_shake_hands(&bench);
+	ck_assert_int_eq(o->state, POLICY_DECIDED);
+	ck_assert_str_eq(o->decision.reason, "1.3");
+	ck_assert_ptr_null(o->termination.trust);
+	ck_assert_ptr_null(o->termination.certificate);
+}
+END_TEST
+
+START_TEST(without_an_argument_all_is_the_endpoints)
+{
+	static const char *const bodies[] = { "conn:terminate()",
+		"conn:terminate(nil)", "conn:terminate {}",
+		"pcall(conn.terminate, conn)" };
+
+	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++) {
+		struct policy_outcome *o = must_wait(bodies[i]);
+
+		ck_assert_ptr_null(o->termination.certificate);
+		ck_assert_uint_eq(o->termination.min_version, 0);
+		ck_assert_uint_eq(o->termination.max_version, 0);
+		ck_assert(!o->termination.has_alpn);
+		ck_assert_int_eq(o->termination.auth, -1);
+		ck_assert_ptr_null(o->termination.trust);
+		ck_assert_int_eq(
+		    bench_shake_hands(&bench)->state, POLICY_DECIDED);
+		bench.conn.terminated = false;
+	}
+}
+END_TEST
+
+START_TEST(what_terminate_takes_is_read_strictly)
+{
+	static const struct refusal more[] = {
+		{ "terminate_at = 'edge'", "unknown key \"terminate_at\"" },
+		{ "upstream_tls = {}", "unknown key \"upstream_tls\"" },
+	};
+	char body[512];
+
+	for (size_t i = 0; i < ARRAY_COUNT(refusals) + ARRAY_COUNT(more); i++) {
+		const struct refusal *c =
+		    i < ARRAY_COUNT(refusals)
+			? &refusals[i]
+			: &more[i - ARRAY_COUNT(refusals)];
+		struct policy_outcome *o;
+
+		snprintf(body, sizeof(body),
+		    "conn:terminate { certificate = 'app', %s }", c->fields);
+		o = run(body);
+		if (!strncmp(c->fields, "certificate", 11))
+			continue; /* stands twice in this table */
+		expect_refusal(o, c->fields, c->message);
+		ck_assert_ptr_nonnull(strstr(o->message, "conn:terminate: "));
+		ck_assert_int_eq(o->line, 4);
+		ck_assert_ptr_null(o->termination.trust);
+	}
+	expect_refusal(run("conn:terminate 'app'"), "a text",
+	    "conn:terminate: must be a table, not a string");
+	expect_refusal(run("conn:terminate(conn)"), "conn",
+	    "conn:terminate: must be a table");
+	expect_refusal(run("conn:terminate(setmetatable({}, {}))"), "metatable",
+	    "without a metatable");
+}
+END_TEST
+
+START_TEST(a_refused_call_may_be_caught)
+{
+	struct policy_outcome *o =
+	    must_wait("local ok = pcall(conn.terminate, conn, { mutual_tls = { "
+		      "cas = cas, mod = 1 } })\n"
+		      "local tls = conn:terminate { mutual_tls = { cas = other "
+		      "} }\n"
+		      "return { reason = tostring(ok) .. tls.version }");
+
+	ck_assert_ptr_nonnull(o->termination.trust);
+	ck_assert_str_eq(
+	    bench_shake_hands(&bench)->decision.reason, "false1.3");
+}
+END_TEST
+
+START_TEST(tls_is_terminated_once)
+{
+	must_wait("conn:terminate() conn:terminate()");
+	expect_refusal(bench_shake_hands(&bench), "twice",
+	    "conn:terminate: the client's TLS is terminated already");
+	/* In the endpoint's policy, after the edge's. */
+	expect_refusal(run("conn:terminate()"), "again",
+	    "conn:terminate: the client's TLS is terminated already");
+}
+END_TEST
+
+START_TEST(after_a_first_upstream_it_is_too_late)
+{
+	const struct policy_failure failure = { "upstream_unreachable", 1,
+		"10.0.0.1:1" };
+
+	ck_assert_msg(
+	    bench_load(&bench, "return { retry = function(conn, failure)\n"
+			       "conn:terminate() end }"),
+	    "%s", bench.error.data);
+	bench.run = policy_start(bench.policy, 0, &bench.conn, &failure);
+	expect_refusal(policy_outcome(bench.run), "retry",
+	    "conn:terminate: not possible in a retry function");
+}
+END_TEST
+
+START_TEST(a_close_function_sees_what_was_agreed)
+{
+	const struct policy_summary summary = { .reason = "done" };
+
+	ck_assert_msg(bench_load(&bench,
+			  "return { close = function(conn, summary)\n"
+			  "local ok, why = pcall(conn.terminate, conn)\n"
+			  "conn:log { version = conn.tls.version, why = why }\n"
+			  "end }"),
+	    "%s", bench.error.data);
+	bench.conn.terminated = true;
+	bench.tls.version = TLS_VERSION_1_2;
+	policy_close(bench.policy, 0, &bench.conn, &summary);
+	ck_assert_uint_eq(bench.log_count, 1);
+	ck_assert_ptr_nonnull(strstr(bench.log[0], "\"version\":\"1.2\""));
+	ck_assert_ptr_nonnull(
+	    strstr(bench.log[0], "not possible in a close function"));
+}
+END_TEST
+
+START_TEST(a_wait_that_is_given_up_frees_what_it_held)
+{
+	struct trust *trust;
+
+	/* The handshake has failed. */
+	must_wait("conn:terminate { mutual_tls = { cas = cas } }");
+	trust = trust_get(
+	    bench.run ? policy_outcome(bench.run)->termination.trust : NULL);
+	policy_finish(bench.run);
+	bench.run = NULL;
+	ck_assert_uint_eq(trust_ca_count(trust), 1);
+	trust_put(trust);
+	/* The worker ends. */
+	must_wait("conn:terminate { certificate = 'app', mutual_tls = { cas = "
+		  "cas } }");
+	policy_free(bench.policy);
+	bench.policy = NULL;
+	bench.run = NULL;
+}
+END_TEST
+
+START_TEST(too_many_that_wait_are_refused)
+{
+	static struct policy_run *runs[1000];
+	struct policy_outcome *o;
+
+	must_wait("conn:terminate { mutual_tls = { cas = cas } }");
+	for (size_t i = 0; i < 999; i++) {
+		runs[i] = policy_start(bench.policy, 0, &bench.conn, NULL);
+		ck_assert_int_eq(
+		    policy_outcome(runs[i])->state, POLICY_WAITING);
+	}
+	runs[999] = policy_start(bench.policy, 0, &bench.conn, NULL);
+	o = policy_outcome(runs[999]);
+	ck_assert_int_eq(o->state, POLICY_FAILED);
+	ck_assert_int_eq(o->fault, POLICY_FAULT_LIMIT);
+	for (size_t i = 0; i < 1000; i++)
+		policy_finish(runs[i]);
+}
+END_TEST
+
+START_TEST(the_budget_begins_anew_after_the_handshake)
+{
+	struct policy_outcome *o;
+
+	bench.settings.cpu_ms = 400;
+	must_wait("local function work(n) for i = 1, n do end end\n"
+		  "work(2e6) conn:terminate() work(2e6)\n"
+		  "return { reason = 'done' }");
+	o = bench_shake_hands(&bench);
+	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
+	bench.conn.terminated = false;
+	must_wait("conn:terminate() while true do end");
+	o = bench_shake_hands(&bench);
+	ck_assert_int_eq(o->fault, POLICY_FAULT_TIMEOUT);
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
@@ -317,6 +528,16 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, without_a_keyring_no_certificate_is_known);
 	tcase_add_test(tcase, cas_are_opened_while_the_script_loads);
 	tcase_add_test(tcase, other_cas_are_another_version);
+	tcase_add_test(tcase, a_script_says_how_to_terminate);
+	tcase_add_test(tcase, without_an_argument_all_is_the_endpoints);
+	tcase_add_test(tcase, what_terminate_takes_is_read_strictly);
+	tcase_add_test(tcase, a_refused_call_may_be_caught);
+	tcase_add_test(tcase, tls_is_terminated_once);
+	tcase_add_test(tcase, after_a_first_upstream_it_is_too_late);
+	tcase_add_test(tcase, a_close_function_sees_what_was_agreed);
+	tcase_add_test(tcase, a_wait_that_is_given_up_frees_what_it_held);
+	tcase_add_test(tcase, too_many_that_wait_are_refused);
+	tcase_add_test(tcase, the_budget_begins_anew_after_the_handshake);
 }
 
 UNIT_MAIN("policy_tls", add_tests)
