@@ -36,7 +36,7 @@ keep_printable(struct reader *r, struct span s)
 static bool
 read_allow(struct reader *r, const char *key)
 {
-	return reader_boolean(r, key, &r->d->allow);
+	return decision_boolean(r, key, &r->d->allow);
 }
 
 static bool
@@ -44,7 +44,7 @@ read_reason(struct reader *r, const char *key)
 {
 	struct span s;
 
-	if (!reader_bytes(r, key, MAX_REASON, &s))
+	if (!decision_bytes(r, key, MAX_REASON, &s))
 		return false;
 	r->d->reason = keep_printable(r, s);
 	return true;
@@ -58,7 +58,7 @@ read_close(struct reader *r, const char *key)
 	struct span s;
 
 	r->says_how_to_deny = true;
-	if (!reader_bytes(r, key, MAX_REASON, &s))
+	if (!decision_bytes(r, key, MAX_REASON, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(all); i++) {
 		if (span_is(s, deny_close_name(all[i]))) {
@@ -66,7 +66,7 @@ read_close(struct reader *r, const char *key)
 			return true;
 		}
 	}
-	return reader_refuse(r, key, "must be alert, close, reset or tarpit");
+	return decision_refuse(r, key, "must be alert, close, reset or tarpit");
 }
 
 static bool
@@ -75,10 +75,10 @@ read_alert(struct reader *r, const char *key)
 	struct span s;
 
 	r->says_how_to_deny = true;
-	if (!reader_bytes(r, key, MAX_REASON, &s))
+	if (!decision_bytes(r, key, MAX_REASON, &s))
 		return false;
 	if (alert_parse(s, &r->d->alert) != 0)
-		return reader_refuse(r, key, "is no alert of RFC 8446");
+		return decision_refuse(r, key, "is no alert of RFC 8446");
 	return true;
 }
 
@@ -88,16 +88,16 @@ read_endpoint(struct reader *r, const char *key)
 	const struct policy_host *host = r->policy->settings.host;
 	struct span s;
 
-	if (!reader_bytes(r, key, MAX_URL, &s))
+	if (!decision_bytes(r, key, MAX_URL, &s))
 		return false;
 	if (memchr(s.data, '\0', s.len) || !host->knows_endpoint ||
 	    !host->knows_endpoint(r->conn, s)) {
-		reader_refuse(r, key, "there is no endpoint \"");
+		decision_refuse(r, key, "there is no endpoint \"");
 		text_add_escaped(r->why, s, 100);
 		text_add(r->why, "\"");
 		return false;
 	}
-	r->d->endpoint = reader_keep(r, s);
+	r->d->endpoint = decision_keep(r, s);
 	return true;
 }
 
@@ -121,17 +121,17 @@ read_upstream(struct reader *r, const char *key)
 	const char *why;
 	struct span s;
 
-	if (!reader_bytes(r, key, UPSTREAM_ADDRESS_SIZE, &s))
+	if (!decision_bytes(r, key, UPSTREAM_ADDRESS_SIZE, &s))
 		return false;
 	k = &r->policy->known[hash_stable(s) % POLICY_KNOWN_UPSTREAMS];
 	if (k->len > 0 && span_equal(s, span_of(k->text, k->len))) {
-		r->d->upstream = reader_keep(r, span_text(k->canonical));
+		r->d->upstream = decision_keep(r, span_text(k->canonical));
 		return true;
 	}
 	if (upstream_address_parse(s, &address, &why) != 0)
-		return reader_refuse(r, key, "%s", why);
+		return decision_refuse(r, key, "%s", why);
 	learn_upstream(k, s, address.text);
-	r->d->upstream = reader_keep(r, span_text(address.text));
+	r->d->upstream = decision_keep(r, span_text(address.text));
 	return true;
 }
 
@@ -140,19 +140,20 @@ read_terminate_at(struct reader *r, const char *key)
 {
 	struct span s;
 
-	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	if (span_is(s, "agent"))
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "\"agent\" is not possible in this version");
 	if (span_is(s, "edge"))
 		r->d->terminate_at = TERMINATE_EDGE;
 	else if (span_is(s, "upstream"))
 		r->d->terminate_at = TERMINATE_UPSTREAM;
 	else
-		return reader_refuse(r, key, "must be edge, agent or upstream");
+		return decision_refuse(
+		    r, key, "must be edge, agent or upstream");
 	if (r->conn->terminated && r->d->terminate_at != TERMINATE_EDGE)
-		return reader_refuse(r, key,
+		return decision_refuse(r, key,
 		    "the client's TLS is terminated at the edge already");
 	return true;
 }
@@ -162,7 +163,7 @@ read_proxy_proto(struct reader *r, const char *key)
 {
 	int64_t n = 0;
 
-	if (!reader_whole(r, key, 0, 2, &n))
+	if (!decision_whole(r, key, 0, 2, &n))
 		return false;
 	r->d->proxy_proto = (int)n;
 	return true;
@@ -171,7 +172,7 @@ read_proxy_proto(struct reader *r, const char *key)
 static bool
 read_bytes_per_second(struct reader *r, const char *key)
 {
-	return reader_whole(
+	return decision_whole(
 	    r, key, 0, MAX_BYTES_PER_SECOND, &r->d->bytes_per_second);
 }
 
@@ -195,10 +196,10 @@ read_proxy_tlv(struct reader *r, const char *key)
 	struct span s;
 
 	if (lua_type(r->L, -2) != LUA_TNUMBER || lua_tonumber(r->L, -2) < 1)
-		return reader_refuse(r, key, "must be a list");
+		return decision_refuse(r, key, "must be a list");
 	if (lua_tonumber(r->L, -2) > MAX_PROXY_TLVS)
-		return reader_refuse(r, key, "lists over %d", MAX_PROXY_TLVS);
-	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+		return decision_refuse(r, key, "lists over %d", MAX_PROXY_TLVS);
+	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(proxy_tlv_choices); i++) {
 		if (span_is(s, proxy_tlv_choices[i].name)) {
@@ -206,7 +207,7 @@ read_proxy_tlv(struct reader *r, const char *key)
 			return true;
 		}
 	}
-	return reader_refuse(r, key,
+	return decision_refuse(r, key,
 	    "may list authority, alpn, unique_id, crc32c, ssl and "
 	    "client_certificate");
 }
@@ -215,7 +216,7 @@ static bool
 read_proxy_tlvs(struct reader *r, const char *key)
 {
 	r->d->proxy_tlvs = 0;
-	return reader_each(r, key, read_proxy_tlv);
+	return decision_each(r, key, read_proxy_tlv);
 }
 
 static size_t
@@ -239,23 +240,23 @@ read_tlv(struct reader *r, const char *key)
 	if (!(type >= PROXY_TLV_PRIVATE_FIRST &&
 		type <= PROXY_TLV_PRIVATE_LAST) ||
 	    type != floor(type))
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "types are numbers from 0xE0 to 0xEF");
-	if (!reader_bytes(r, key, MAX_TLV_BYTES, &s))
+	if (!decision_bytes(r, key, MAX_TLV_BYTES, &s))
 		return false;
 	if (tlv_bytes(r->d) + 3 + s.len >= MAX_TLV_BYTES)
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "are over %d bytes", MAX_TLV_BYTES);
 	ASSERT(r->d->tlv_count < DECISION_MAX_TLVS);
 	r->d->tlvs[r->d->tlv_count++] = (struct decision_tlv){ (uint8_t)type,
-		span_of(reader_keep(r, s), s.len) };
+		span_of(decision_keep(r, s), s.len) };
 	return true;
 }
 
 static bool
 read_tlvs(struct reader *r, const char *key)
 {
-	return reader_each(r, key, read_tlv);
+	return decision_each(r, key, read_tlv);
 }
 
 static bool
@@ -266,20 +267,21 @@ read_tag(struct reader *r, const char *key)
 	size_t len;
 
 	if (r->d->tag_count == DECISION_MAX_TAGS)
-		return reader_refuse(r, key, "are over %d", DECISION_MAX_TAGS);
-	if (!reader_bytes(r, key, MAX_TAG_VALUE, &value))
+		return decision_refuse(
+		    r, key, "are over %d", DECISION_MAX_TAGS);
+	if (!decision_bytes(r, key, MAX_TAG_VALUE, &value))
 		return false;
 	if (lua_type(r->L, -2) != LUA_TSTRING)
-		return reader_refuse(r, key, "must have names");
+		return decision_refuse(r, key, "must have names");
 	name.data = (const uint8_t *)lua_tolstring(r->L, -2, &len);
 	name.len = len;
 	if (len == 0 || len > MAX_TAG_NAME)
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "names are 1 to %d bytes", MAX_TAG_NAME);
 	if (memchr(name.data, 0, len) || memchr(value.data, 0, value.len))
-		return reader_refuse(r, key, "must not hold a NUL byte");
-	tag->name = reader_keep(r, name);
-	tag->value = reader_keep(r, value);
+		return decision_refuse(r, key, "must not hold a NUL byte");
+	tag->name = decision_keep(r, name);
+	tag->value = decision_keep(r, value);
 	r->d->tag_count++;
 	return true;
 }
@@ -287,7 +289,7 @@ read_tag(struct reader *r, const char *key)
 static bool
 read_tags(struct reader *r, const char *key)
 {
-	return reader_each(r, key, read_tag);
+	return decision_each(r, key, read_tag);
 }
 
 static bool
@@ -295,7 +297,7 @@ read_seconds(struct reader *r, const char *key, double max, int64_t *out)
 {
 	double seconds;
 
-	if (!reader_number(r, key, 0.001, max, &seconds))
+	if (!decision_number(r, key, 0.001, max, &seconds))
 		return false;
 	*out = (int64_t)ceil(seconds * 1000);
 	return true;
@@ -334,7 +336,7 @@ static const struct key keys[] = {
 #define TERMINATION_KEY(name, read) { #name, read },
 	TERMINATION_KEY_TABLE(TERMINATION_KEY)
 #undef TERMINATION_KEY
-	    { "upstream_tls", read_upstream_tls },
+	    { "upstream_tls", decision_upstream_tls },
 };
 
 static const struct key timeout_keys[] = {
@@ -350,13 +352,13 @@ static bool
 read_timeout(struct reader *r, const char *key)
 {
 	(void)key;
-	return reader_pair(r, &timeout_table);
+	return decision_pair(r, &timeout_table);
 }
 
 static bool
 read_timeouts(struct reader *r, const char *key)
 {
-	return reader_part(r, key, read_timeout);
+	return decision_part(r, key, read_timeout);
 }
 
 static const struct {
@@ -365,9 +367,9 @@ static const struct {
 } parts[] = {
 	{ "", &decision_keys },
 	{ "timeouts", &timeout_table },
-	{ "mutual_tls", &mutual_tls_keys },
-	{ "upstream_tls", &upstream_tls_keys },
-	{ "conn:terminate", &termination_keys },
+	{ "mutual_tls", &decision_mutual_tls_keys },
+	{ "upstream_tls", &decision_upstream_tls_keys },
+	{ "conn:terminate", &decision_termination_keys },
 };
 
 bool
@@ -375,7 +377,7 @@ decision_knows_key(struct span within, struct span key)
 {
 	for (size_t i = 0; i < ARRAY_COUNT(parts); i++)
 		if (span_is(within, parts[i].name))
-			return key_table_find(parts[i].keys, key) != NULL;
+			return decision_find_key(parts[i].keys, key) != NULL;
 	return true; /* tags, tlvs and lists have no fixed keys */
 }
 
@@ -414,7 +416,7 @@ static bool
 read_any(struct reader *r, const char *key)
 {
 	(void)key;
-	return take_line(r) || reader_pair(r, &decision_keys);
+	return take_line(r) || decision_pair(r, &decision_keys);
 }
 
 static bool
@@ -432,9 +434,9 @@ static bool
 is_consistent(struct reader *r)
 {
 	if (r->d->allow && r->says_how_to_deny)
-		return reader_refuse(r, "",
+		return decision_refuse(r, "",
 		    "close and alert are for denials, but allow is true");
-	return termination_is_consistent(r);
+	return decision_termination_fits(r);
 }
 
 /* Gives up what was read, but for the line. */
@@ -455,16 +457,16 @@ decision_read(lua_State *L, struct policy *p, struct policy_conn *c,
 	struct text nobody;
 	struct reader r;
 
-	reader_init(&r, L, p, c, d, why);
+	decision_reader_init(&r, L, p, c, d, why);
 	lua_settop(L, 1);
-	if (reader_each(&r, "", read_any) && is_consistent(&r) &&
-	    reader_settle(&r))
+	if (decision_each(&r, "", read_any) && is_consistent(&r) &&
+	    decision_settle(&r))
 		return true;
 	/* The order of a table is anything: the line may not have come yet. */
 	lua_settop(L, 1);
 	text_init(&nobody, unread, sizeof(unread));
 	r.why = &nobody; /* why not is known already */
-	(void)reader_each(&r, "", read_line_only);
+	(void)decision_each(&r, "", read_line_only);
 	drop(d);
 	return false;
 }
@@ -473,7 +475,7 @@ static bool
 read_termination_key(struct reader *r, const char *key)
 {
 	(void)key;
-	return reader_pair(r, &termination_keys);
+	return decision_pair(r, &decision_termination_keys);
 }
 
 bool
@@ -482,10 +484,10 @@ decision_read_termination(lua_State *L, struct policy *p, struct policy_conn *c,
 {
 	struct reader r;
 
-	reader_init(&r, L, p, c, d, why);
+	decision_reader_init(&r, L, p, c, d, why);
 	r.subject = "conn:terminate";
-	if (reader_each(&r, "", read_termination_key) &&
-	    termination_is_consistent(&r) && reader_settle(&r))
+	if (decision_each(&r, "", read_termination_key) &&
+	    decision_termination_fits(&r) && decision_settle(&r))
 		return true;
 	drop(d);
 	return false;

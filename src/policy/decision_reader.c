@@ -6,7 +6,7 @@
 #include "base/nearest.h"
 
 void
-reader_init(struct reader *r, lua_State *L, struct policy *p,
+decision_reader_init(struct reader *r, lua_State *L, struct policy *p,
     struct policy_conn *c, struct decision *d, struct text *why)
 {
 	r->L = L;
@@ -21,7 +21,7 @@ reader_init(struct reader *r, lua_State *L, struct policy *p,
 }
 
 bool
-reader_refuse(struct reader *r, const char *key, const char *format, ...)
+decision_refuse(struct reader *r, const char *key, const char *format, ...)
 {
 	va_list args;
 
@@ -37,66 +37,67 @@ reader_refuse(struct reader *r, const char *key, const char *format, ...)
 }
 
 bool
-reader_refuse_type(struct reader *r, const char *key, const char *wanted)
+decision_refuse_type(struct reader *r, const char *key, const char *wanted)
 {
-	return reader_refuse(r, key, "must be a %s, not a %s", wanted,
+	return decision_refuse(r, key, "must be a %s, not a %s", wanted,
 	    lua_typename(r->L, lua_type(r->L, -1)));
 }
 
 /* ---- values ---- */
 
 bool
-reader_boolean(struct reader *r, const char *key, bool *out)
+decision_boolean(struct reader *r, const char *key, bool *out)
 {
 	if (!lua_isboolean(r->L, -1))
-		return reader_refuse_type(r, key, "boolean");
+		return decision_refuse_type(r, key, "boolean");
 	*out = lua_toboolean(r->L, -1);
 	return true;
 }
 
 bool
-reader_number(
+decision_number(
     struct reader *r, const char *key, double min, double max, double *out)
 {
 	if (lua_type(r->L, -1) != LUA_TNUMBER)
-		return reader_refuse_type(r, key, "number");
+		return decision_refuse_type(r, key, "number");
 	*out = lua_tonumber(r->L, -1);
 	if (!(*out >= min && *out <= max))
-		return reader_refuse(r, key, "must be from %g to %g", min, max);
+		return decision_refuse(
+		    r, key, "must be from %g to %g", min, max);
 	return true;
 }
 
 bool
-reader_whole(
+decision_whole(
     struct reader *r, const char *key, int64_t min, int64_t max, int64_t *out)
 {
 	double n;
 
-	if (!reader_number(r, key, (double)min, (double)max, &n))
+	if (!decision_number(r, key, (double)min, (double)max, &n))
 		return false;
 	if (n != floor(n))
-		return reader_refuse(r, key, "must be a whole number");
+		return decision_refuse(r, key, "must be a whole number");
 	*out = (int64_t)n;
 	return true;
 }
 
 bool
-reader_bytes(struct reader *r, const char *key, size_t max, struct span *out)
+decision_bytes(struct reader *r, const char *key, size_t max, struct span *out)
 {
 	size_t len;
 	const char *text;
 
 	if (lua_type(r->L, -1) != LUA_TSTRING)
-		return reader_refuse_type(r, key, "string");
+		return decision_refuse_type(r, key, "string");
 	text = lua_tolstring(r->L, -1, &len);
 	*out = span_of(text, len);
 	if (len > max)
-		return reader_refuse(r, key, "is over %zu bytes", max);
+		return decision_refuse(r, key, "is over %zu bytes", max);
 	return true;
 }
 
 char *
-reader_keep(struct reader *r, struct span s)
+decision_keep(struct reader *r, struct span s)
 {
 	char *copy = r->arena + r->used;
 
@@ -111,15 +112,15 @@ reader_keep(struct reader *r, struct span s)
 /* ---- tables ---- */
 
 bool
-reader_each(struct reader *r, const char *key, read_function *read)
+decision_each(struct reader *r, const char *key, read_function *read)
 {
 	if (!lua_istable(r->L, -1))
-		return reader_refuse_type(r, key, "table");
+		return decision_refuse_type(r, key, "table");
 	/* Fields behind __index are not seen here, and one of them may be
 	 * allow = false. */
 	if (lua_getmetatable(r->L, -1)) {
 		lua_pop(r->L, 1);
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "must be a table without a metatable");
 	}
 	lua_pushnil(r->L);
@@ -134,7 +135,7 @@ reader_each(struct reader *r, const char *key, read_function *read)
 }
 
 const struct key *
-key_table_find(const struct key_table *t, struct span name)
+decision_find_key(const struct key_table *t, struct span name)
 {
 	for (size_t i = 0; i < t->count; i++)
 		if (span_is(name, t->keys[i].name))
@@ -163,7 +164,7 @@ refuse_key(struct reader *r, const struct key_table *t, struct span name)
 }
 
 bool
-reader_pair(struct reader *r, const struct key_table *t)
+decision_pair(struct reader *r, const struct key_table *t)
 {
 	const struct key *key;
 	size_t len;
@@ -175,21 +176,21 @@ reader_pair(struct reader *r, const struct key_table *t)
 		return false;
 	}
 	name = lua_tolstring(r->L, -2, &len);
-	key = key_table_find(t, span_of(name, len));
+	key = decision_find_key(t, span_of(name, len));
 	if (!key)
 		return refuse_key(r, t, span_of(name, len));
 	return key->read(r, key->name);
 }
 
 bool
-reader_part(struct reader *r, const char *key, read_function *read)
+decision_part(struct reader *r, const char *key, read_function *read)
 {
 	bool ok;
 
 	if (!lua_istable(r->L, -1))
-		return reader_refuse_type(r, key, "table");
+		return decision_refuse_type(r, key, "table");
 	r->within = key;
-	ok = reader_each(r, key, read);
+	ok = decision_each(r, key, read);
 	r->within = NULL;
 	return ok;
 }
@@ -235,7 +236,7 @@ move_all(const struct move *m, struct decision *d)
 }
 
 bool
-reader_settle(struct reader *r)
+decision_settle(struct reader *r)
 {
 	struct move m = { r->arena, NULL };
 

@@ -13,8 +13,7 @@
 
 /* Everything a decision can hold, with escapes and NULs. */
 #define READER_ARENA_SIZE 24576
-#define READER_MAX_WORD 256 /* bytes of a word from a closed set, or a label \
-			     */
+#define READER_MAX_WORD 256 /* bytes of a label, or of a closed set's word */
 #define READER_MAX_KEYS 24  /* of one table of keys */
 
 struct reader {
@@ -43,35 +42,37 @@ struct key_table {
 };
 
 /* Not an initialiser: that would clear the arena. */
-void reader_init(struct reader *r, lua_State *L, struct policy *p,
+void decision_reader_init(struct reader *r, lua_State *L, struct policy *p,
     struct policy_conn *c, struct decision *d, struct text *why);
 
 /* Says why and returns false. */
-bool reader_refuse(struct reader *r, const char *key, const char *format, ...)
+bool decision_refuse(struct reader *r, const char *key, const char *format, ...)
     PRINTF_LIKE(3, 4);
-bool reader_refuse_type(struct reader *r, const char *key, const char *wanted);
+bool decision_refuse_type(
+    struct reader *r, const char *key, const char *wanted);
 
-bool reader_boolean(struct reader *r, const char *key, bool *out);
-bool reader_number(
+bool decision_boolean(struct reader *r, const char *key, bool *out);
+bool decision_number(
     struct reader *r, const char *key, double min, double max, double *out);
-bool reader_whole(
+bool decision_whole(
     struct reader *r, const char *key, int64_t min, int64_t max, int64_t *out);
-bool reader_bytes(
+bool decision_bytes(
     struct reader *r, const char *key, size_t max, struct span *out);
 
-/* Copies, with a NUL; lives in the arena until reader_settle. */
-char *reader_keep(struct reader *r, struct span s);
+/* Copies, with a NUL; lives in the arena until decision_settle. */
+char *decision_keep(struct reader *r, struct span s);
 
 /* Calls `read` for each pair of the table on top, which has no metatable. */
-bool reader_each(struct reader *r, const char *key, read_function *read);
+bool decision_each(struct reader *r, const char *key, read_function *read);
 /* The pair on the stack by a table of keys. */
-bool reader_pair(struct reader *r, const struct key_table *t);
+bool decision_pair(struct reader *r, const struct key_table *t);
 /* The table on top as the part `key` of a decision; `read` is for its pairs. */
-bool reader_part(struct reader *r, const char *key, read_function *read);
+bool decision_part(struct reader *r, const char *key, read_function *read);
 
-const struct key *key_table_find(const struct key_table *t, struct span name);
+const struct key *decision_find_key(
+    const struct key_table *t, struct span name);
 
 /* Moves what the decision's strings point at from the reader to the heap. */
-bool reader_settle(struct reader *r);
+bool decision_settle(struct reader *r);
 
 #endif

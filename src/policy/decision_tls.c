@@ -15,7 +15,7 @@
 static bool
 refuse_late(struct reader *r, const char *key)
 {
-	return reader_refuse(
+	return decision_refuse(
 	    r, key, "comes after conn:terminate, where it has no effect");
 }
 
@@ -25,16 +25,16 @@ read_label(struct reader *r, const char *key, char **out)
 	const struct policy_host *host = r->policy->settings.host;
 	struct span s;
 
-	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	if (memchr(s.data, '\0', s.len) || !host->knows_certificate ||
 	    !host->knows_certificate(r->conn, s)) {
-		reader_refuse(r, key, "there is no certificate \"");
+		decision_refuse(r, key, "there is no certificate \"");
 		text_add_escaped(r->why, s, 100);
 		text_add(r->why, "\"");
 		return false;
 	}
-	*out = reader_keep(r, s);
+	*out = decision_keep(r, s);
 	return true;
 }
 
@@ -44,7 +44,7 @@ read_cas(struct reader *r, const char *key, struct trust **out)
 	struct trust *trust = cas_trust(r->L, -1);
 
 	if (!trust)
-		return reader_refuse(r, key,
+		return decision_refuse(r, key,
 		    "must be what lunette.cas gives, not a %s",
 		    lua_typename(r->L, lua_type(r->L, -1)));
 	*out = trust_get(trust);
@@ -54,7 +54,7 @@ read_cas(struct reader *r, const char *key, struct trust **out)
 /* ---- certificate, versions, alpn ---- */
 
 bool
-read_certificate(struct reader *r, const char *key)
+decision_certificate(struct reader *r, const char *key)
 {
 	if (r->conn->terminated)
 		return refuse_late(r, key);
@@ -87,21 +87,21 @@ read_version(struct reader *r, const char *key, uint16_t *out)
 	if (lua_type(r->L, -1) == LUA_TNUMBER) {
 		*out = version_of_number(lua_tonumber(r->L, -1));
 	} else {
-		if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+		if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 			return false;
 		*out = version_of_text(s);
 	}
-	return *out != 0 || reader_refuse(r, key, "must be 1.2 or 1.3");
+	return *out != 0 || decision_refuse(r, key, "must be 1.2 or 1.3");
 }
 
 bool
-read_min_version(struct reader *r, const char *key)
+decision_min_version(struct reader *r, const char *key)
 {
 	return read_version(r, key, &r->d->termination.min_version);
 }
 
 bool
-read_max_version(struct reader *r, const char *key)
+decision_max_version(struct reader *r, const char *key)
 {
 	return read_version(r, key, &r->d->termination.max_version);
 }
@@ -112,14 +112,14 @@ read_protocol(struct reader *r, const char *key, struct text *list)
 {
 	struct span s;
 
-	if (!reader_bytes(r, key, 255, &s))
+	if (!decision_bytes(r, key, 255, &s))
 		return false;
 	if (s.len == 0)
-		return reader_refuse(r, key, "a name must not be empty");
+		return decision_refuse(r, key, "a name must not be empty");
 	text_add_char(list, (char)s.len);
 	text_add_span(list, s);
 	return !list->truncated ||
-	       reader_refuse(r, key, "is over %d bytes", MAX_ALPN_BYTES);
+	       decision_refuse(r, key, "is over %d bytes", MAX_ALPN_BYTES);
 }
 
 static bool
@@ -131,11 +131,11 @@ is_position(struct reader *r, const char *key)
 		at = lua_tonumber(r->L, -2);
 	return (at >= 1 && at <= (double)lua_objlen(r->L, -3) &&
 		   at == floor(at)) ||
-	       reader_refuse(r, key, "must be a list");
+	       decision_refuse(r, key, "must be a list");
 }
 
 bool
-read_termination_alpn(struct reader *r, const char *key)
+decision_alpn(struct reader *r, const char *key)
 {
 	char storage[MAX_ALPN_BYTES + 1];
 	struct text list;
@@ -143,11 +143,11 @@ read_termination_alpn(struct reader *r, const char *key)
 
 	if (r->conn->terminated)
 		return refuse_late(r, key);
-	if (!reader_each(r, key, is_position))
+	if (!decision_each(r, key, is_position))
 		return false;
 	count = lua_objlen(r->L, -1);
 	if (count > MAX_PROTOCOLS)
-		return reader_refuse(r, key, "lists over %d", MAX_PROTOCOLS);
+		return decision_refuse(r, key, "lists over %d", MAX_PROTOCOLS);
 	text_init(&list, storage, sizeof(storage));
 	/* By number: lua_next knows no order, and the order is a preference. */
 	for (size_t i = 1; i <= count; i++) {
@@ -161,7 +161,7 @@ read_termination_alpn(struct reader *r, const char *key)
 	}
 	r->d->termination.has_alpn = true;
 	r->d->termination.alpn =
-	    span_of(reader_keep(r, text_span(&list)), list.len);
+	    span_of(decision_keep(r, text_span(&list)), list.len);
 	return true;
 }
 
@@ -186,7 +186,7 @@ read_mode(struct reader *r, const char *key)
 	};
 	struct span s;
 
-	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	for (size_t i = 0; i < ARRAY_COUNT(modes); i++) {
 		if (span_is(s, modes[i].word)) {
@@ -194,31 +194,31 @@ read_mode(struct reader *r, const char *key)
 			return true;
 		}
 	}
-	return reader_refuse(r, key, "must be require, request or none");
+	return decision_refuse(r, key, "must be require, request or none");
 }
 
 static bool
 read_mutual_key(struct reader *r, const char *key)
 {
 	(void)key;
-	return reader_pair(r, &mutual_tls_keys);
+	return decision_pair(r, &decision_mutual_tls_keys);
 }
 
 bool
-read_mutual_tls(struct reader *r, const char *key)
+decision_mutual_tls(struct reader *r, const char *key)
 {
 	struct decision_termination *t = &r->d->termination;
 
 	if (r->conn->terminated)
 		return refuse_late(r, key);
-	if (!reader_part(r, key, read_mutual_key))
+	if (!decision_part(r, key, read_mutual_key))
 		return false;
 	if (t->auth < 0)
 		t->auth = CLIENT_AUTH_REQUIRE;
 	if (t->auth != CLIENT_AUTH_NONE && !t->trust)
-		return reader_refuse(r, key, "needs cas");
+		return decision_refuse(r, key, "needs cas");
 	if (t->auth == CLIENT_AUTH_NONE && t->trust)
-		return reader_refuse(r, key, "mode none takes no cas");
+		return decision_refuse(r, key, "mode none takes no cas");
 	return true;
 }
 
@@ -229,7 +229,7 @@ read_verify(struct reader *r, const char *key)
 {
 	bool verify;
 
-	if (!reader_boolean(r, key, &verify))
+	if (!decision_boolean(r, key, &verify))
 		return false;
 	r->d->upstream_tls.verify = verify;
 	return true;
@@ -250,7 +250,7 @@ read_server_name(struct reader *r, const char *key)
 	struct addr a;
 	struct span s;
 
-	if (!reader_bytes(r, key, READER_MAX_WORD, &s))
+	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
 	if (addr_parse(s, &a) == 0) {
 		addr_format_ip(&a, ip);
@@ -258,9 +258,9 @@ read_server_name(struct reader *r, const char *key)
 	} else if (host_parse(s, &name, &why) == 0) {
 		s = host_span(&name);
 	} else {
-		return reader_refuse(r, key, "%s", why);
+		return decision_refuse(r, key, "%s", why);
 	}
-	r->d->upstream_tls.server_name = reader_keep(r, s);
+	r->d->upstream_tls.server_name = decision_keep(r, s);
 	return true;
 }
 
@@ -274,18 +274,18 @@ static bool
 read_upstream_key(struct reader *r, const char *key)
 {
 	(void)key;
-	return reader_pair(r, &upstream_tls_keys);
+	return decision_pair(r, &decision_upstream_tls_keys);
 }
 
 bool
-read_upstream_tls(struct reader *r, const char *key)
+decision_upstream_tls(struct reader *r, const char *key)
 {
 	struct decision_upstream_tls *u = &r->d->upstream_tls;
 
-	if (!reader_part(r, key, read_upstream_key))
+	if (!decision_part(r, key, read_upstream_key))
 		return false;
 	if (u->trust && u->verify == 0)
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "verify is false, but there is cas");
 	/* Whoever says by whom to verify wants it verified. */
 	if (u->trust)
@@ -311,11 +311,11 @@ static const struct key upstream_tls_list[] = {
 	{ "certificate", read_client_certificate },
 };
 
-const struct key_table termination_keys = { termination_list,
+const struct key_table decision_termination_keys = { termination_list,
 	ARRAY_COUNT(termination_list) };
-const struct key_table mutual_tls_keys = { mutual_tls_list,
+const struct key_table decision_mutual_tls_keys = { mutual_tls_list,
 	ARRAY_COUNT(mutual_tls_list) };
-const struct key_table upstream_tls_keys = { upstream_tls_list,
+const struct key_table decision_upstream_tls_keys = { upstream_tls_list,
 	ARRAY_COUNT(upstream_tls_list) };
 
 /* ---- the whole ---- */
@@ -336,15 +336,16 @@ termination_key_given(const struct decision_termination *t)
 }
 
 bool
-termination_is_consistent(struct reader *r)
+decision_termination_fits(struct reader *r)
 {
 	const struct decision_termination *t = &r->d->termination;
 	const char *key = termination_key_given(t);
 
 	if (r->d->terminate_at == TERMINATE_UPSTREAM && key)
-		return reader_refuse(
+		return decision_refuse(
 		    r, key, "needs termination, but terminate_at is upstream");
 	if (t->min_version && t->max_version && t->min_version > t->max_version)
-		return reader_refuse(r, "min_version", "is above max_version");
+		return decision_refuse(
+		    r, "min_version", "is above max_version");
 	return true;
 }
