@@ -15,7 +15,7 @@
 
 struct tickets;
 
-/* name 16, AES-256 key 32, HMAC key 32: as HAProxy's and nginx's 80-byte keys */
+/* Name 16, HMAC key 32, AES-256 key 32: as HAProxy's and nginx's 80 bytes. */
 #define TICKET_KEY_BYTES 80
 #define TICKET_KEYS_KEPT 3
 #define TICKET_ROTATION_S (12 * 3600)
@@ -24,10 +24,12 @@ struct tickets *tickets_new(void); /* a random key. NULL without memory */
 void tickets_free(struct tickets *t);
 
 /*
- * Takes the keys of a file from now on: raw or base64, one 80-byte key a line
- * or record, at most TICKET_KEYS_KEPT; the last seals, all open (as HAProxy).
- * The file must not be readable by others. 0, or -1 with `error` filled and the
- * keys as they were. NULL: keys of our own again, if they were a file's.
+ * Takes the keys of a file from now on: 80-byte keys one after another, raw or
+ * in base64. The last TICKET_KEYS_KEPT open tickets and the last but one seals
+ * them (or the only one), as in HAProxy: so a key can be appended to the file
+ * of each edge in turn before any of them uses it. Nobody but the file's owner
+ * may have access to it. 0, or -1 with one line in `error` and the keys as they
+ * were. NULL: keys of our own again, if they were a file's.
  */
 int tickets_use_file(
     struct tickets *t, const char *path, struct text *error) MUST_CHECK;

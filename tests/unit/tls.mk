@@ -14,3 +14,11 @@ tests_unit_test_trust_SOURCES = tests/unit/test_trust.c $(TLS_SUPPORT)
 tests_unit_test_trust_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_trust_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
 	$(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_tickets
+tests_unit_test_tickets_SOURCES = tests/unit/test_tickets.c $(TLS_SUPPORT)
+tests_unit_test_tickets_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_tickets_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mmap \
+	-Wl,--wrap=mlock
+tests_unit_test_tickets_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
+	$(UNIT_LIBS)
