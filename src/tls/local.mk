@@ -3,6 +3,17 @@ libtls_a_CPPFLAGS = $(AM_CPPFLAGS) $(OPENSSL_CFLAGS)
 libtls_a_SOURCES = \
 	src/tls/digest.c src/tls/digest.h
 
+libtls_a_SOURCES += \
+	src/tls/client.c \
+	src/tls/context.c src/tls/context.h \
+	src/tls/facts.c \
+	src/tls/failure.c \
+	src/tls/server.c \
+	src/tls/sessions.c \
+	src/tls/stream.c src/tls/stream.h src/tls/stream_private.h \
+	src/tls/transport.c \
+	src/tls/verify.c
+
 libtls_a_SOURCES += src/tls/version.c src/tls/version.h
 
 libtls_a_SOURCES += src/tls/private.h

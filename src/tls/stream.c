@@ -1,0 +1,348 @@
+#include "tls/stream.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <stdlib.h>
+
+#include "tls/stream_private.h"
+
+/* Room for what a peer says in one flight. What comes behind it is kept for the
+ * first read, so it must not be much. */
+#define FLIGHT_BYTES (RECORD_MAX_BYTES + 1024)
+
+/* As much plaintext as one record of the peer may bring, and as much as part of
+ * one that OpenSSL holds already. */
+#define READ_RESERVE_BYTES (RECORD_MAX_BYTES + 256)
+
+struct tls_stream *
+stream_new(struct tls_context *c, SSL_CTX *ssl_ctx, int fd, size_t alpn_len)
+{
+	struct tls_stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->context = c;
+	c->stream_count++;
+	s->fd = fd;
+	s->handshake = calloc(1, sizeof(*s->handshake) + alpn_len);
+	s->ssl = s->handshake ? SSL_new(ssl_ctx) : NULL;
+	if (!s->ssl) {
+		tls_free(s);
+		return NULL;
+	}
+	s->handshake->alpn_len = alpn_len;
+	BIO_up_ref(c->bio);
+	SSL_set_bio(s->ssl, c->bio, c->bio);
+	return s;
+}
+
+static void
+free_handshake(struct tls_stream *s)
+{
+	if (!s->handshake)
+		return;
+	key_choice_put(&s->handshake->keys);
+	free(s->handshake);
+	s->handshake = NULL;
+}
+
+void
+tls_free(struct tls_stream *s)
+{
+	if (!s)
+		return;
+	ASSERT(s->context->current != s);
+	s->context->stream_count--;
+	free_handshake(s);
+	SSL_free(s->ssl);
+	peer_free(s->peer);
+	free(s->failure);
+	free(s->session_key);
+	free(s->early);
+	free(s->kept);
+	free(s);
+}
+
+bool
+stream_use(struct tls_stream *s, struct certificate *c)
+{
+	return SSL_use_cert_and_key(s->ssl, certificate_leaf(c),
+		   certificate_key(c), certificate_chain(c), 1) == 1;
+}
+
+unsigned
+tls_blocked_on(const struct tls_stream *s)
+{
+	return s->blocked;
+}
+
+static enum io
+fail(struct tls_stream *s)
+{
+	failure_note(s);
+	s->failed = true;
+	return IO_ERROR;
+}
+
+/* The last flight is out, or waits in `kept`. */
+static enum io
+finish(struct tls_stream *s)
+{
+	enum io io;
+
+	if (s->is_server && SSL_version(s->ssl) == TLS1_3_VERSION)
+		io = transport_hold(s);
+	else
+		io = transport_flush(s);
+	if (io == IO_ERROR)
+		return fail(s);
+	if (!server_name_is_judged(s)) {
+		failure_set(
+		    s, TLS_FAULT_PROTOCOL, "the server name has changed");
+		return fail(s);
+	}
+	facts_note(s);
+	free_handshake(s);
+	s->done = true;
+	return io;
+}
+
+static enum io
+step(struct tls_stream *s)
+{
+	int result = SSL_do_handshake(s->ssl), error;
+
+	if (result == 1)
+		return finish(s);
+	error = SSL_get_error(s->ssl, result);
+	if (transport_flush(s) == IO_ERROR && error == SSL_ERROR_WANT_READ)
+		return fail(s);
+	if (error != SSL_ERROR_WANT_READ || s->fin)
+		return fail(s);
+	return IO_AGAIN;
+}
+
+enum io
+tls_handshake(struct tls_stream *s)
+{
+	enum io io;
+
+	if (s->failed)
+		return IO_ERROR;
+	if (s->done)
+		return tls_flush(s);
+	ERR_clear_error();
+	transport_begin(s, FLIGHT_BYTES);
+	io = step(s);
+	if (!transport_end(s))
+		io = fail(s);
+	return io;
+}
+
+/* What SSL_read said when it gave nothing. */
+static enum io
+read_result(struct tls_stream *s)
+{
+	switch (SSL_get_error(s->ssl, 0)) {
+	case SSL_ERROR_ZERO_RETURN:
+		s->closed = true;
+		return IO_EOF;
+	case SSL_ERROR_WANT_READ:
+		return s->fin ? IO_EOF : IO_AGAIN;
+	default:
+		return IO_ERROR;
+	}
+}
+
+/*
+ * Records one after the other for as long as one more is sure to fit, so that
+ * none is taken apart and nothing stays behind.
+ */
+static enum io
+read_records(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
+{
+	struct tls_context *c = s->context;
+	size_t n;
+
+	while (size - *count >= READ_RESERVE_BYTES || c->in_at < c->in_end) {
+		if (SSL_read_ex(s->ssl, buffer + *count, size - *count, &n) !=
+		    1)
+			return read_result(s);
+		*count += n;
+	}
+	return IO_OK;
+}
+
+/*
+ * A ticket that was held back waits for the answer to what the client says
+ * first. If it says nothing, or goes on speaking without an answer, it goes
+ * alone.
+ */
+static bool
+hold_is_over(struct tls_stream *s, size_t count)
+{
+	if (!s->lazy || !(s->blocked & TLS_BLOCKED_READ))
+		return false;
+	if (count == 0 && !s->spoke)
+		return true;
+	return ++s->dry_count == 3;
+}
+
+static enum io
+read_all(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
+{
+	enum io io = read_records(s, buffer, size, count);
+
+	/* One buffer a call, not one a record as with RELEASE_BUFFERS. */
+	SSL_free_buffers(s->ssl);
+	if (io == IO_AGAIN && *count == 0 && !s->blocked) {
+		failure_set(s, TLS_FAULT_PROTOCOL, "records without data");
+		io = IO_ERROR;
+	}
+	if ((s->context->out_len > 0 || hold_is_over(s, *count)) &&
+	    transport_flush(s) == IO_ERROR && io != IO_EOF)
+		io = IO_ERROR;
+	return io;
+}
+
+enum io
+tls_read(struct tls_stream *s, void *buffer, size_t size, size_t *count)
+{
+	enum io io;
+
+	ASSERT(s->done && size >= TLS_READ_MIN_BYTES);
+	*count = 0;
+	if (s->failed) {
+		errno = s->broken ? s->broken : EPROTO;
+		return IO_ERROR;
+	}
+	if (s->closed)
+		return IO_EOF;
+	ERR_clear_error();
+	transport_begin(s, size - READ_RESERVE_BYTES);
+	io = read_all(s, buffer, size, count);
+	if (io == IO_ERROR)
+		fail(s);
+	if (!transport_end(s))
+		io = fail(s);
+	if (*count > 0) {
+		s->spoke = true;
+		return IO_OK;
+	}
+	if (io == IO_ERROR)
+		errno = s->broken ? s->broken : EPROTO;
+	return io;
+}
+
+bool
+tls_truncated(const struct tls_stream *s)
+{
+	return s->fin && !s->closed;
+}
+
+static enum io
+write_records(struct tls_stream *s, struct span bytes)
+{
+	size_t n;
+
+	transport_unhold(s);
+	while (bytes.len > 0) {
+		if (SSL_write_ex(s->ssl, bytes.data, bytes.len, &n) != 1)
+			return IO_ERROR;
+		bytes.data += n;
+		bytes.len -= n;
+	}
+	SSL_free_buffers(s->ssl);
+	return transport_flush(s);
+}
+
+/* An error of a write ends the stream; a read has its own. */
+static enum io
+write_error(struct tls_stream *s)
+{
+	if (!s->broken)
+		s->broken = EPROTO;
+	errno = s->broken;
+	return fail(s);
+}
+
+enum io
+tls_write(struct tls_stream *s, struct span bytes)
+{
+	enum io io;
+
+	ASSERT(s->done && bytes.len <= TLS_WRITE_MAX_BYTES);
+	if (s->failed || s->shut) {
+		errno = s->broken ? s->broken : EPIPE;
+		return IO_ERROR;
+	}
+	ERR_clear_error();
+	transport_begin(s, 0);
+	io = write_records(s, bytes);
+	if (io == IO_ERROR)
+		io = write_error(s);
+	if (!transport_end(s))
+		io = write_error(s);
+	return io;
+}
+
+bool
+tls_has_unsent(const struct tls_stream *s)
+{
+	return s->kept && !s->lazy;
+}
+
+enum io
+tls_flush(struct tls_stream *s)
+{
+	enum io io;
+
+	s->blocked = 0;
+	if (!tls_has_unsent(s))
+		return IO_OK;
+	io = transport_flush(s);
+	if (io == IO_ERROR)
+		errno = s->broken;
+	return io;
+}
+
+void
+tls_drop_unsent(struct tls_stream *s)
+{
+	free(s->kept);
+	s->kept = NULL;
+	s->kept_at = s->kept_len = 0;
+	s->lazy = false;
+	s->shut = true;
+}
+
+enum io
+tls_shut(struct tls_stream *s)
+{
+	enum io io;
+
+	if (s->shut || s->failed || !s->done)
+		return tls_flush(s);
+	s->shut = true;
+	ERR_clear_error();
+	transport_begin(s, 0);
+	transport_unhold(s);
+	SSL_shutdown(s->ssl);
+	SSL_free_buffers(s->ssl);
+	io = transport_flush(s);
+	if (!transport_end(s))
+		io = IO_ERROR;
+	if (io == IO_ERROR)
+		errno = s->broken;
+	return io;
+}
+
+void
+tls_trim(struct tls_stream *s)
+{
+	if (!s->done)
+		return;
+	SSL_certs_clear(s->ssl);
+	SSL_set0_CA_list(s->ssl, NULL);
+	SSL_set1_verify_cert_store(s->ssl, NULL);
+}
