@@ -1,5 +1,5 @@
 /*
- * What the benchmark's three small programs share: a ClientHello, listening on
+ * What the benchmark's small programs share: a ClientHello, listening on
  * a port of the kernel's choice, descriptors without end.
  */
 #ifndef BENCH_COMMON_H

@@ -10,25 +10,20 @@
  * Prints its port. Ends when standard input does.
  */
 #include "common.h"
+#include "crew.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define WORKERS 2
-#define EVENTS 256
 #define BUFFER_BYTES (256 * 1024)
 #define PIPE_BYTES (1024 * 1024)
 #define SPLICE_AFTER_BYTES (256 * 1024)
@@ -46,33 +41,18 @@ struct side {
 };
 
 struct relay {
+	struct handed handed; /* `next` then links the graveyard */
 	struct side client, upstream;
 	bool connected, closed;
-	struct relay *next; /* in a hand-over, then in the graveyard */
 };
 
 struct worker {
-	pthread_t thread;
-	int epoll_fd, event_fd;
+	struct crew_worker crew;
 	unsigned upstream_port;
-	pthread_mutex_t lock;
-	struct relay *handed;
 	struct relay *graveyard;
 	uint8_t *buffer;
 	unsigned pipes;
 };
-
-static void
-watch(struct worker *w, int fd, void *data)
-{
-	struct epoll_event event = {
-		.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-		.data.ptr = data,
-	};
-
-	if (epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0)
-		die("epoll_ctl");
-}
 
 static void
 side_close(struct worker *w, struct side *s)
@@ -96,7 +76,7 @@ relay_close(struct worker *w, struct relay *r)
 	r->closed = true;
 	side_close(w, &r->client);
 	side_close(w, &r->upstream);
-	r->next = w->graveyard;
+	r->handed.next = (struct handed *)w->graveyard;
 	w->graveyard = r;
 }
 
@@ -106,7 +86,7 @@ bury(struct worker *w)
 	while (w->graveyard) {
 		struct relay *r = w->graveyard;
 
-		w->graveyard = r->next;
+		w->graveyard = (struct relay *)r->handed.next;
 		free(r);
 	}
 }
@@ -277,7 +257,7 @@ start_connect(struct worker *w, struct relay *r)
 	if (connect(fd, (const struct sockaddr *)&to, sizeof(to)) < 0 &&
 	    errno != EINPROGRESS)
 		return false;
-	watch(w, fd, &r->upstream);
+	crew_watch(&w->crew, fd, &r->upstream);
 	return true;
 }
 
@@ -334,19 +314,26 @@ on_event(struct worker *w, struct side *s, uint32_t events)
 }
 
 static void
+side_init(struct side *s, struct relay *r, struct side *other, int fd)
+{
+	s->relay = r;
+	s->other = other;
+	s->fd = fd;
+	s->pipe_read = s->pipe_write = -1;
+}
+
+static void
 take_handed(struct worker *w)
 {
-	struct relay *r, *next;
-	eventfd_t count;
+	struct handed *h, *next;
 
-	eventfd_read(w->event_fd, &count);
-	pthread_mutex_lock(&w->lock);
-	r = w->handed;
-	w->handed = NULL;
-	pthread_mutex_unlock(&w->lock);
-	for (; r; r = next) {
-		next = r->next;
-		watch(w, r->client.fd, &r->client);
+	for (h = crew_take(&w->crew); h; h = next) {
+		struct relay *r = (struct relay *)h;
+
+		next = h->next;
+		side_init(&r->client, r, &r->upstream, h->fd);
+		side_init(&r->upstream, r, &r->client, -1);
+		crew_watch(&w->crew, h->fd, &r->client);
 		r->client.readable = true;
 		step(w, r);
 	}
@@ -356,13 +343,14 @@ static void *
 work(void *arg)
 {
 	struct worker *w = arg;
-	struct epoll_event events[EVENTS];
+	struct epoll_event events[CREW_EVENTS];
 
 	for (;;) {
-		int count = epoll_wait(w->epoll_fd, events, EVENTS, -1);
+		int count =
+		    epoll_wait(w->crew.epoll_fd, events, CREW_EVENTS, -1);
 
 		for (int i = 0; i < count; i++) {
-			if (events[i].data.ptr == w)
+			if (!events[i].data.ptr)
 				take_handed(w);
 			else
 				on_event(
@@ -373,78 +361,23 @@ work(void *arg)
 	return NULL;
 }
 
-static void
-worker_start(struct worker *w, unsigned upstream_port)
-{
-	w->upstream_port = upstream_port;
-	w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	w->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	w->buffer = malloc(BUFFER_BYTES);
-	pthread_mutex_init(&w->lock, NULL);
-	watch(w, w->event_fd, w);
-	if (pthread_create(&w->thread, NULL, work, w) != 0)
-		die("pthread_create");
-}
-
-static void
-side_init(struct side *s, struct relay *r, struct side *other, int fd)
-{
-	s->relay = r;
-	s->other = other;
-	s->fd = fd;
-	s->pipe_read = s->pipe_write = -1;
-}
-
-static void
-hand_over(struct worker *w, int fd)
-{
-	struct relay *r = calloc(1, sizeof(*r));
-	bool was_empty;
-
-	if (!r)
-		die("calloc");
-	side_init(&r->client, r, &r->upstream, fd);
-	side_init(&r->upstream, r, &r->client, -1);
-	pthread_mutex_lock(&w->lock);
-	was_empty = !w->handed;
-	r->next = w->handed;
-	w->handed = r;
-	pthread_mutex_unlock(&w->lock);
-	if (was_empty)
-		eventfd_write(w->event_fd, 1);
-}
-
-static void
-accept_loop(int listener, struct worker *workers)
-{
-	struct pollfd fds[2] = { { listener, POLLIN, 0 },
-		{ STDIN_FILENO, POLLIN, 0 } };
-	unsigned turn = 0;
-	int fd;
-
-	while (poll(fds, 2, -1) >= 0 && !fds[1].revents)
-		while ((fd = accept4(listener, NULL, NULL,
-			    SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-			hand_over(&workers[turn++ % WORKERS], fd);
-}
-
 int
 main(int argc, char **argv)
 {
-	static struct worker workers[WORKERS];
-	unsigned port;
-	int listener;
+	static struct worker workers[CREW_WORKERS];
+	struct crew_worker *crew[CREW_WORKERS];
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: floor UPSTREAM_PORT\n");
 		return 2;
 	}
 	raise_limits();
-	for (int i = 0; i < WORKERS; i++)
-		worker_start(&workers[i], (unsigned)atoi(argv[1]));
-	listener = listen_anywhere(&port);
-	printf("%u\n", port);
-	fflush(stdout);
-	accept_loop(listener, workers);
+	for (int i = 0; i < CREW_WORKERS; i++) {
+		workers[i].upstream_port = (unsigned)atoi(argv[1]);
+		workers[i].buffer = malloc(BUFFER_BYTES);
+		crew[i] = &workers[i].crew;
+		crew_start(crew[i], work, &workers[i]);
+	}
+	crew_accept(crew, sizeof(struct relay));
 	return 0;
 }

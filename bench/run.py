@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Lunette, its peers and our floor side by side on loopback.
+"""Measures Lunette, its peers and our floors side by side on loopback.
 
 The headline is the CPU time of the proxy's process tree for a unit of work.
 The contestants take turns, round after round, so that what the machine does
@@ -12,9 +12,6 @@ left out and named. Ends only what it started.
 
 import argparse
 import os
-import re
-import resource
-import select
 import shutil
 import statistics
 import subprocess
@@ -22,469 +19,35 @@ import sys
 import tempfile
 import time
 
-GIB = 1 << 30
-ANSWER_BYTES = 64
-IDLE_FROM, IDLE_TO = 1000, 9000
-OPEN_FEW, OPEN_MANY = 100, 9000
-MANY_ROUTES = 10000
-NAMES = ("short.bench", "bulk.bench", "hold.bench")
-
-# The policy library of a lunette that is not installed.
-LIBRARY = os.path.join(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__))), "lua")
-
-POLICY = """\
-local lunette = require "lunette"
-local refused = lunette.cidrs { "198.51.100.0/24", "203.0.113.0/24" }
-
-return function(conn)
-  if refused:contains(conn.client_ip) then
-    return lunette.deny "this network is refused"
-  end
-  if conn.sni == "refused.bench" then
-    return lunette.deny "this name is refused"
-  end
-end
-"""
-
-
-class Failure(Exception):
-    """A contestant or helper did not do its work."""
-
-
-# Processes
-
-def tree(pid):
-    """The process and all its descendants."""
-    found, at = [pid], 0
-    while at < len(found):
-        folder = f"/proc/{found[at]}/task"
-        at += 1
-        try:
-            for task in os.listdir(folder):
-                with open(f"{folder}/{task}/children") as f:
-                    found += [int(word) for word in f.read().split()]
-        except OSError:
-            continue
-    return found
-
-
-def task_cpu_ns(pid):
-    """Nanoseconds on a CPU of all threads of a process that are alive."""
-    total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        try:
-            with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-                total += int(f.read().split()[0])
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def stat_cpu_ns(pid):
-    """The same from utime and stime, in clock ticks (mostly 10 ms)."""
-    with open(f"/proc/{pid}/stat") as f:
-        fields = f.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * 10**9 // \
-        os.sysconf("SC_CLK_TCK")
-
-
-def cpu_seconds(pid):
-    read = task_cpu_ns if os.path.exists("/proc/self/schedstat") \
-        else stat_cpu_ns
-    total = 0
-    for each in tree(pid):
-        try:
-            total += read(each)
-        except OSError:
-            continue
-    return total / 1e9
-
-
-def user_memory_bytes(pid):
-    """Anonymous memory of the tree, shared pages counted by part."""
-    total = 0
-    for each in tree(pid):
-        with open(f"/proc/{each}/smaps_rollup") as f:
-            match = re.search(r"^Pss_Anon:\s+(\d+) kB", f.read(), re.M)
-        total += int(match.group(1)) * 1024
-    return total
-
-
-def raise_limits():
-    """For us and all that we start."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def stop(process):
-    if process.stdin and not process.stdin.closed:
-        process.stdin.close()
-    if process.poll() is None:
-        process.terminate()
-    try:
-        process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream:
-            stream.close()
-
-
-def read_line(stream, seconds, what):
-    ready, _, _ = select.select([stream], [], [], seconds)
-    line = stream.readline() if ready else ""
-    if not line:
-        raise Failure(f"{what} said nothing")
-    return line
-
-
-def free_port():
-    """For peers that cannot say which port the kernel gave them."""
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_listening(port, process, what):
-    """Until /proc shows the listening socket: no connection is spent on it."""
-    wanted = f"0100007F:{port:04X}"
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise Failure(f"{what} ended with {process.returncode}")
-        with open("/proc/net/tcp") as f:
-            for line in f:
-                fields = line.split()
-                if fields[1] == wanted and fields[3] == "0A":
-                    return
-        time.sleep(0.02)
-    raise Failure(f"{what} does not listen")
-
-
-# Contestants: each is started for one kind of work and stopped after it.
-
-class Contestant:
-    def __init__(self, name, bench, binary):
-        self.name, self.bench, self.binary = name, bench, binary
-        self.slug = name.replace(" ", "-")
-
-    def missing(self):
-        return not self.binary
-
-    def start(self, work):
-        """Starts for a kind of work; returns (process, port)."""
-        raise NotImplementedError
-
-    def write(self, name, text):
-        path = os.path.join(self.bench.folder, f"{self.slug}-{name}")
-        with open(path, "w") as f:
-            f.write(text)
-        return path
-
-    def run(self, argv, port):
-        log = open(os.path.join(self.bench.folder, self.slug + ".log"), "a")
-        with log:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
-                                       stdout=log, stderr=log)
-        try:
-            wait_listening(port, process, self.name)
-        except Failure:
-            stop(process)
-            raise
-        return process, port
-
-
-class Floor(Contestant):
-    def start(self, work):
-        process = subprocess.Popen(
-            [self.binary, str(self.bench.sinks[work])], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        return process, int(read_line(process.stdout, 5, self.name))
-
-
-class Lunette(Contestant):
-    routes = 1
-
-    def config(self):
-        lines = ["version: 1", "edge:", "  listen: [{address: \"127.0.0.1:0\"}]",
-                 f"  workers: {self.bench.workers}",
-                 "  policy: {file: policy.lua}",
-                 "  log: {target: stderr, format: logfmt}", "endpoints:"]
-        for name in NAMES:
-            port = self.bench.sinks[name.split(".")[0]]
-            lines += [f"  - url: tls://{name}",
-                      f"    upstream: 127.0.0.1:{port}"]
-        for i in range(1, self.routes):
-            lines += [f"  - url: tls://route{i}.more.bench",
-                      f"    upstream: 127.0.0.1:{self.bench.sinks['short']}"]
-        return "\n".join(lines) + "\n"
-
-    def start(self, work):
-        with open(os.path.join(self.bench.folder, "policy.lua"), "w") as f:
-            f.write(POLICY)
-        path = self.write("edge.yaml", self.config())
-        log = os.path.join(self.bench.folder, self.slug + ".log")
-        with open(log, "w") as f:
-            process = subprocess.Popen(
-                [self.binary, "edge", "-c", path], stdin=subprocess.DEVNULL,
-                stderr=f, env={"LUNETTE_LUA": LIBRARY, **os.environ})
-        try:
-            return process, self.find_port(process, log)
-        except Failure:
-            stop(process)
-            raise
-
-    def find_port(self, process, log):
-        """Reads the log until it says that all listeners accept."""
-        deadline = time.monotonic() + 30
-        text = ""
-        while time.monotonic() < deadline and process.poll() is None:
-            with open(log) as f:
-                text = f.read()
-            port = re.search(r'msg="?listening"? address=\S*:(\d+)', text)
-            if port and re.search(r'msg="?ready\b', text):
-                return int(port.group(1))
-            time.sleep(0.02)
-        raise Failure(f"{self.name} did not start: {text.strip()}")
-
-
-class LunetteRoutes(Lunette):
-    routes = MANY_ROUTES
-
-
-class Haproxy(Contestant):
-    splice = "option splice-auto"
-
-    def start(self, work):
-        port = free_port()
-        text = f"""\
-global
-    nbthread {self.bench.workers}
-    maxconn 9500
-    maxpipes 100
-    tune.pipesize 1048576
-defaults
-    mode tcp
-    {self.splice}
-    timeout connect 5s
-    timeout client 10m
-    timeout server 10m
-frontend front
-    bind 127.0.0.1:{port}
-    tcp-request inspect-delay 3s
-    tcp-request content accept if {{ req.ssl_hello_type 1 }}
-    tcp-request content reject
-"""
-        for name in NAMES:
-            text += f"    use_backend {name} if {{ req.ssl_sni -i {name} }}\n"
-        for name in NAMES:
-            sink = self.bench.sinks[name.split(".")[0]]
-            text += f"backend {name}\n    server one 127.0.0.1:{sink}\n"
-        path = self.write("haproxy.cfg", text)
-        return self.run([self.binary, "-db", "-q", "-f", path], port)
-
-
-class HaproxySplice(Haproxy):
-    splice = "option splice-request\n    option splice-response"
-
-
-class Nginx(Contestant):
-    buffer = "16k"
-
-    def module_line(self):
-        for folder in ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"):
-            path = f"{folder}/ngx_stream_module.so"
-            if os.path.exists(path):
-                return f"load_module {path};\n"
-        return ""
-
-    def start(self, work):
-        port = free_port()
-        ups = "".join(
-            f"    {n} 127.0.0.1:{self.bench.sinks[n.split('.')[0]]};\n"
-            for n in NAMES)
-        text = self.module_line() + f"""\
-daemon off;
-pid {self.bench.folder}/{self.slug}.pid;
-error_log {self.bench.folder}/{self.slug}-error.log;
-worker_processes {self.bench.workers};
-worker_rlimit_nofile {self.bench.descriptors};
-events {{ worker_connections {self.bench.descriptors}; }}
-stream {{
-  map $ssl_preread_server_name $up {{
-{ups}  }}
-  server {{
-    listen 127.0.0.1:{port} reuseport backlog=4096;
-    ssl_preread on;
-    proxy_buffer_size {self.buffer};
-    proxy_pass $up;
-  }}
-}}
-"""
-        path = self.write("nginx.conf", text)
-        return self.run([self.binary, "-c", path, "-p", self.bench.folder],
-                        port)
-
-
-class NginxBulk(Nginx):
-    buffer = "256k"
-
-
-class Sniproxy(Contestant):
-    def start(self, work):
-        port = free_port()
-        table = "".join(
-            f"    {n} 127.0.0.1:{self.bench.sinks[n.split('.')[0]]}\n"
-            for n in NAMES)
-        path = self.write("sniproxy.conf", f"""\
-pidfile {self.bench.folder}/sniproxy.pid
-listen 127.0.0.1:{port} {{
-    proto tls
-    table names
-}}
-table names {{
-{table}}}
-""")
-        return self.run([self.binary, "-f", "-c", path], port)
-
-
-# The measurements
-
-class Bench:
-    def __init__(self, args, folder):
-        self.args, self.folder = args, folder
-        self.workers = 2
-        self.descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self.sinks, self.helpers, self.notes = {}, [], []
-        self.bulk_bytes = (GIB // 4) if args.quick else GIB
-        self.count = 2000 if args.quick else 10000
-        self.rounds = args.rounds or (3 if args.quick else 7)
-
-    def tool(self, name):
-        return os.path.join(self.args.build, "bench", name)
-
-    def start_sink(self, name, *argv):
-        process = subprocess.Popen([self.tool("sink"), *argv], text=True,
-                                   stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE)
-        self.helpers.append(process)
-        self.sinks[name] = int(read_line(process.stdout, 5, "sink"))
-
-    def start_sinks(self):
-        self.start_sink("short", str(ANSWER_BYTES))
-        self.start_sink("bulk", str(self.bulk_bytes))
-        self.start_sink("hold", str(ANSWER_BYTES), "hold")
-
-    def close(self):
-        for process in self.helpers:
-            stop(process)
-
-    def load(self, port, name, size, mode, count, number):
-        """Runs the clients; all connections must be served in full."""
-        done = subprocess.run(
-            [self.tool("load"), str(port), f"{name}.bench", str(size), mode,
-             str(count), str(number)], text=True, capture_output=True,
-            timeout=600)
-        fields = done.stdout.split()
-        if done.returncode != 0 or int(fields[0]) != count:
-            raise Failure(f"served {fields[0] if fields else 'none'} of "
-                          f"{count} {done.stderr.strip()}")
-        return [float(f) for f in fields]
-
-    def holder(self, port):
-        return Holder(self, port)
-
-
-class Holder:
-    """Clients that stay open and idle."""
-
-    def __init__(self, bench, port):
-        self.process = subprocess.Popen(
-            [bench.tool("load"), str(port), "hold.bench", str(ANSWER_BYTES),
-             "hold"], text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE)
-
-    def open(self, count):
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
-        if read_line(self.process.stdout, 60, "load").strip() != "ok":
-            raise Failure("idle connections were closed")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        stop(self.process)
-
-
-def measure_connections(bench, process, port):
-    """Microseconds of CPU a short connection."""
-    bench.load(port, "short", ANSWER_BYTES, "run", 200, 32)
-    before = cpu_seconds(process.pid)
-    bench.load(port, "short", ANSWER_BYTES, "run", bench.count, 32)
-    return (cpu_seconds(process.pid) - before) / bench.count * 1e6
-
-
-def measure_bulk(bench, process, port):
-    """CPU seconds a gigabyte (10^9 bytes)."""
-    bench.load(port, "bulk", bench.bulk_bytes, "run", 1, 1)
-    count = 4
-    before = cpu_seconds(process.pid)
-    bench.load(port, "bulk", bench.bulk_bytes, "run", count, 2)
-    return (cpu_seconds(process.pid) - before) / \
-        (count * bench.bulk_bytes / 1e9)
-
-
-def measure_memory(bench, process, port):
-    """Bytes of user memory an idle connection."""
-    with bench.holder(port) as clients:
-        clients.open(IDLE_FROM)
-        before = user_memory_bytes(process.pid)
-        clients.open(IDLE_TO)
-        after = user_memory_bytes(process.pid)
-    return (after - before) / (IDLE_TO - IDLE_FROM)
-
-
-def measure_growth(bench, process, port):
-    """CPU of a connection beside many open ones, over that beside few."""
-    costs = []
-    with bench.holder(port) as clients:
-        for count in (OPEN_FEW, OPEN_MANY):
-            clients.open(count)
-            costs.append(measure_connections(bench, process, port))
-    return costs[1] / costs[0]
-
-
-def measure_latency(bench, process, port):
-    """Median microseconds to the first byte, over that without a proxy."""
-    count = 1000 if bench.args.quick else 3000
-    bench.load(port, "short", ANSWER_BYTES, "run", 200, 8)
-    direct = bench.load(bench.sinks["short"], "short", ANSWER_BYTES, "rate",
-                        count, 500)
-    through = bench.load(port, "short", ANSWER_BYTES, "rate", count, 500)
-    return through[2] - direct[2]
+sys.dont_write_bytecode = True
+import contestants as c  # noqa: E402
+import measure as m  # noqa: E402
+import terminators as t  # noqa: E402
+from processes import Failure, raise_limits, stop  # noqa: E402
 
 
 class Table:
-    """One measurement of several contestants in turn."""
+    """One measurement of several contestants in turn. Its `parts` are pairs of
+    a title and a unit, one for each value that `measure` gives."""
 
-    def __init__(self, key, title, unit, work, measure, contestants):
-        self.key, self.title, self.unit = key, title, unit
+    def __init__(self, key, parts, work, measure, contestants):
+        self.key, self.parts = key, parts
         self.work, self.measure = work, measure
         self.contestants = contestants
-        self.values = {c.name: [] for c in contestants}
+        self.values = {each.name: [] for each in contestants}
         self.failed = {}
 
     def run_one(self, bench, contestant):
+        began_s = time.monotonic()
         process, port = contestant.start(self.work)
         try:
-            value = self.measure(bench, process, port)
+            run = m.Run(contestant, process, port, began_s)
+            values = self.measure(bench, run)
             if process.poll() is not None:
                 raise Failure("it ended by itself")
-            self.values[contestant.name].append(value)
+            if not isinstance(values, tuple):
+                values = (values,)
+            self.values[contestant.name].append(values)
         finally:
             stop(process)
 
@@ -503,19 +66,24 @@ class Table:
                 progress(f"{self.key}: round {turn + 1} of {bench.rounds}, "
                          f"{contestant.name}")
 
-    def ratios(self, name):
-        """Lunette's value over another's, round by round."""
-        ours, theirs = self.values["lunette"], self.values[name]
-        return [a / b for a, b in zip(ours, theirs) if b > 0]
+    def column(self, name, part):
+        return [values[part] for values in self.values[name]]
 
-    def row(self, name):
-        values = sorted(self.values[name])
+    def ratios(self, name, part):
+        """Lunette's value over another's, round by round."""
+        if name == "lunette" or "lunette" not in self.values or \
+                "lunette" in self.failed:
+            return []
+        pairs = zip(self.column("lunette", part), self.column(name, part))
+        return sorted(a / b for a, b in pairs if b > 0)
+
+    def row(self, name, part):
         if name in self.failed:
-            return f"  {name:<16} failed: {self.failed[name]}"
-        text = (f"  {name:<16}{statistics.median(values):>10.3f}"
+            return f"  {name:<18} failed: {self.failed[name]}"
+        values = sorted(self.column(name, part))
+        text = (f"  {name:<18}{statistics.median(values):>10.3f}"
                 f"{values[0]:>10.3f}{values[-1]:>10.3f}")
-        pairs = [] if name == "lunette" or "lunette" not in self.values \
-            or "lunette" in self.failed else sorted(self.ratios(name))
+        pairs = self.ratios(name, part)
         if pairs:
             text += (f"{statistics.median(pairs):>12.3f}"
                      f"  ({pairs[0]:.3f} to {pairs[-1]:.3f})")
@@ -523,11 +91,12 @@ class Table:
 
     def show(self):
         """Prints the table at once, for whoever reads a pipe."""
-        print(f"\n{self.title} [{self.unit}]")
-        print(f"  {'':<16}{'median':>10}{'least':>10}{'most':>10}"
-              f"{'lunette / it':>14}")
-        for contestant in self.contestants:
-            print(self.row(contestant.name), flush=True)
+        for part, (title, unit) in enumerate(self.parts):
+            print(f"\n{title} [{unit}]")
+            print(f"  {'':<18}{'median':>10}{'least':>10}{'most':>10}"
+                  f"{'lunette / it':>14}")
+            for contestant in self.contestants:
+                print(self.row(contestant.name, part), flush=True)
 
 
 def progress(text):
@@ -535,49 +104,143 @@ def progress(text):
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def make_tables(bench):
-    lunette = Lunette("lunette", bench,
-                      shutil.which(bench.args.lunette or
-                                   os.path.join(bench.args.build, "lunette")))
-    routes = LunetteRoutes("10000 routes", bench, lunette.binary)
-    floor = Floor("floor", bench, bench.tool("floor"))
-    haproxy_path = shutil.which("haproxy") or shutil.which(
-        "haproxy", path="/usr/sbin:/usr/local/sbin")
-    nginx_path = shutil.which("nginx") or shutil.which(
-        "nginx", path="/usr/sbin:/usr/local/sbin")
-    sniproxy_path = shutil.which("sniproxy") or shutil.which(
-        "sniproxy", path="/usr/sbin:/usr/local/sbin")
-    haproxy = Haproxy("haproxy", bench, haproxy_path)
-    spliced = HaproxySplice("haproxy splice", bench, haproxy_path)
-    nginx = Nginx("nginx", bench, nginx_path)
-    nginx_bulk = NginxBulk("nginx 256k", bench, nginx_path)
-    sniproxy = Sniproxy("sniproxy", bench, sniproxy_path)
+def find(program):
+    """Servers often stand where a user's PATH does not look."""
+    return shutil.which(program) or shutil.which(
+        program, path="/usr/sbin:/usr/local/sbin")
+
+
+def find_lunette(bench):
+    return shutil.which(bench.args.lunette or
+                        os.path.join(bench.args.build, "lunette"))
+
+
+def passthrough_tables(bench):
+    lunette = c.Lunette("lunette", bench, find_lunette(bench))
+    routes = c.LunetteRoutes(f"{c.MANY_ROUTES} routes", bench, lunette.binary)
+    floor = c.Floor("floor", bench, bench.tool("floor"))
+    haproxy = c.Haproxy("haproxy", bench, find("haproxy"))
+    spliced = c.HaproxySplice("haproxy splice", bench, haproxy.binary)
+    nginx = c.Nginx("nginx", bench, find("nginx"))
+    nginx_bulk = c.NginxBulk("nginx 256k", bench, nginx.binary)
+    sniproxy = c.Sniproxy("sniproxy", bench, find("sniproxy"))
     everyone = [lunette, floor, haproxy, nginx, sniproxy]
-    rows = [
-        ("connections", "Passthrough, CPU of a short connection", "us",
-         "short", measure_connections, everyone),
-        ("bulk", "Passthrough, CPU of a gigabyte", "s", "bulk", measure_bulk,
-         [lunette, floor, haproxy, spliced, nginx_bulk]),
-        ("memory", "Passthrough, user memory of an idle connection", "bytes",
-         "hold", measure_memory, [lunette, haproxy, nginx, sniproxy]),
-        ("routes", f"CPU of a short connection, {MANY_ROUTES} routes", "us",
-         "short", measure_connections, [lunette, routes]),
-        ("growth", f"CPU of a connection beside {OPEN_MANY} open ones over "
-         f"that beside {OPEN_FEW}", "ratio", "short", measure_growth,
-         [lunette, haproxy, nginx]),
-        ("latency", "Added latency to the first byte, 500 connections a "
-         "second, median", "us", "short", measure_latency,
-         [lunette, floor, haproxy, nginx, sniproxy]),
+    return [
+        Table("connections",
+              [("Passthrough, CPU of a short connection", "us")],
+              "short", m.measure_connections, everyone),
+        Table("bulk", [("Passthrough, CPU of a gigabyte", "s")],
+              "bulk", m.measure_bulk,
+              [lunette, floor, haproxy, spliced, nginx_bulk]),
+        Table("memory",
+              [("Passthrough, user memory of an idle connection", "bytes")],
+              "hold", m.measure_memory, [lunette, haproxy, nginx, sniproxy]),
+        Table("routes", [(f"CPU of a short connection, {c.MANY_ROUTES} routes",
+                          "us")],
+              "short", m.measure_connections, [lunette, routes]),
+        Table("growth", [(f"CPU of a connection beside {m.OPEN_MANY} open "
+                          f"ones over that beside {m.OPEN_FEW}", "ratio")],
+              "short", m.measure_growth, [lunette, haproxy, nginx]),
+        Table("latency", [("Added latency to the first byte, 500 connections "
+                           "a second, median", "us")],
+              "short", m.measure_latency,
+              [lunette, floor, haproxy, nginx, sniproxy]),
     ]
-    return [Table(*row) for row in rows]
+
+
+def everyone_with(bench, pem):
+    """All that terminate, with this certificate."""
+    return [each.with_pem(pem) for each in (
+        t.LunetteTerminates("lunette", bench, find_lunette(bench)),
+        t.Terminator("floor", bench, bench.tool("terminator")),
+        t.TerminatorNoTickets("floor, no tickets", bench,
+                              bench.tool("terminator")),
+        t.HaproxyTerminates("haproxy", bench, find("haproxy")),
+        t.NginxTerminates("nginx", bench, find("nginx")),
+        t.Hitch("hitch", bench, find("hitch")),
+        t.Stunnel("stunnel", bench, find("stunnel") or find("stunnel4")))]
+
+
+def certificate_tables(bench):
+    one = t.LunetteTerminates("lunette", bench, find_lunette(bench))
+    many = [each.with_pem("many") for each in (
+        t.LunetteTerminates("lunette", bench, one.binary),
+        t.HaproxyTerminates("haproxy", bench, find("haproxy")),
+        t.Hitch("hitch", bench, find("hitch")))]
+    of_many = t.LunetteTerminates(f"{t.MANY_CERTIFICATES} certificates",
+                                  bench, one.binary).with_pem("many")
+    title = f"{t.MANY_CERTIFICATES} certificates"
+    return [
+        Table("certificates-start",
+              [(f"{title}, from the start to the first handshake", "s"),
+               (f"{title}, CPU of that", "s"),
+               (f"{title}, user memory before the first handshake", "MB")],
+              "short", m.measure_start, many),
+        Table("certificates-handshake",
+              [(f"CPU of a full handshake, one certificate and {title}",
+                "us")],
+              "short", m.measure_chosen, [one, of_many]),
+    ]
+
+
+def termination_tables(bench):
+    ecdsa = everyone_with(bench, "ecdsa.pem")
+    rsa = everyone_with(bench, "rsa.pem")
+    lunette, floor, bare, haproxy, nginx, hitch, stunnel = ecdsa
+    ticketed = [lunette, floor, haproxy, nginx, hitch, stunnel]
+    bulk = [lunette, floor, haproxy,
+            t.HaproxyBulk("haproxy 64k", bench, haproxy.binary),
+            nginx,
+            t.NginxTerminatesBulk("nginx 256k", bench, nginx.binary),
+            hitch, stunnel]
+    title = "Termination, CPU of a short connection"
+    return [
+        Table("terminate-ecdsa", [(f"{title}, ECDSA P-256", "us")],
+              "short", m.measure_handshakes, ecdsa),
+        Table("terminate-rsa", [(f"{title}, RSA-2048", "us")],
+              "short", m.measure_handshakes,
+              [each for each in rsa if each.name != bare.name]),
+        Table("terminate-resumed", [(f"{title}, resumed", "us")],
+              "short", m.measure_resumed, ticketed),
+        Table("terminate-1.2", [(f"{title}, ECDSA P-256, TLS 1.2", "us")],
+              "short", m.measure_handshakes_1_2, ticketed),
+        Table("terminate-down",
+              [("Termination, CPU of a gigabyte to the client", "s")],
+              "bulk", m.measure_down, bulk),
+        Table("terminate-up",
+              [("Termination, CPU of a gigabyte from the client", "s")],
+              "up", m.measure_up, bulk),
+        Table("reencrypt",
+              [("Re-encryption, CPU of a short connection", "us")],
+              "secure", m.measure_handshakes, [lunette, haproxy, nginx]),
+        Table("terminate-memory",
+              [("Termination, user memory of an idle connection", "bytes")],
+              "hold", m.measure_terminated_memory, ticketed),
+    ]
+
+
+KEYS = ("connections, bulk, memory, routes, growth, latency, terminate, "
+        "reencrypt or certificates; one of the parts of the last ones as in "
+        "terminate-rsa")
+
+
+def make_tables(bench):
+    tables = passthrough_tables(bench) + termination_tables(bench) + \
+        certificate_tables(bench)
+    wanted = bench.args.only
+    if not wanted:
+        return tables
+    return [table for table in tables
+            if table.key in wanted or table.key.split("-")[0] in wanted]
 
 
 def leave_out_missing(tables):
     names = set()
     for table in tables:
-        names |= {c.name for c in table.contestants if c.missing()}
-        table.contestants = [c for c in table.contestants if not c.missing()]
-    tables[:] = [t for t in tables if t.contestants]
+        names |= {each.name for each in table.contestants if each.missing()}
+        table.contestants = [each for each in table.contestants
+                             if not each.missing()]
+    tables[:] = [table for table in tables if table.contestants]
     return sorted(names)
 
 
@@ -589,19 +252,23 @@ def parse_arguments():
                         help="fewer rounds, less work: a look, no figures")
     parser.add_argument("--rounds", type=int, help="how often each is run")
     parser.add_argument("--only", action="append", metavar="KEY",
-                        help="connections, bulk, memory, routes, growth or "
-                        "latency; may be repeated")
+                        help=KEYS + "; may be repeated")
+    parser.add_argument("--without", action="append", metavar="NAME",
+                        default=[], help="leaves a contestant out")
     return parser.parse_args()
 
 
 def run(args, folder):
-    bench = Bench(args, folder)
+    bench = m.Bench(args, folder)
     tables = make_tables(bench)
+    for table in tables:
+        table.contestants = [each for each in table.contestants
+                             if each.name not in args.without]
     missing = leave_out_missing(tables)
-    if args.only:
-        tables = [t for t in tables if t.key in args.only]
     try:
-        bench.start_sinks()
+        bench.start_upstreams()
+        many = any(table.key.startswith("certificates") for table in tables)
+        bench.make_certificates(t.MANY_CERTIFICATES if many else 0)
         for table in tables:
             table.run(bench)
             progress("")
@@ -615,7 +282,7 @@ def run(args, folder):
         print("Not installed, so left out: " + ", ".join(missing) + ".")
     arguments = " ".join(sys.argv[1:])
     print("Again: " + f"python3 {sys.argv[0]} {arguments}".strip())
-    return 1 if any(t.failed for t in tables) else 0
+    return 1 if any(table.failed for table in tables) else 0
 
 
 def main():

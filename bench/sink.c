@@ -1,8 +1,8 @@
 /*
- * The upstream of the benchmarks: waits for the first bytes of a connection,
- * answers with some, and closes (or holds).
+ * The upstream of the benchmarks: waits for the first bytes of a connection (or
+ * for AFTER of them), answers with some, and closes (or holds).
  *
- *	sink BYTES [hold]
+ *	sink BYTES [hold | AFTER]
  *
  * Prints its port. Ends when standard input does.
  */
@@ -23,12 +23,12 @@
 struct client {
 	int fd;
 	bool asked, answered;
-	uint64_t left;
+	uint64_t taken, left;
 };
 
 struct sink {
 	int epoll_fd, listen_fd;
-	uint64_t bytes;
+	uint64_t bytes, after;
 	bool hold;
 	uint8_t *buffer;
 };
@@ -44,14 +44,15 @@ drop(struct client *c)
 static bool
 take_input(struct sink *s, struct client *c)
 {
-	ssize_t n = recv(c->fd, s->buffer, BUFFER_BYTES, 0);
+	ssize_t n;
 
+	while ((n = recv(c->fd, s->buffer, BUFFER_BYTES, 0)) > 0) {
+		c->taken += (uint64_t)n;
+		c->asked = c->taken >= s->after;
+	}
 	if (n < 0)
 		return errno != EAGAIN;
-	if (n == 0)
-		return c->answered || !c->asked;
-	c->asked = true;
-	return false;
+	return c->answered || !c->asked;
 }
 
 static bool
@@ -143,12 +144,13 @@ main(int argc, char **argv)
 	unsigned port;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: sink BYTES [hold]\n");
+		fprintf(stderr, "usage: sink BYTES [hold | AFTER]\n");
 		return 2;
 	}
 	raise_limits();
 	s.bytes = strtoull(argv[1], NULL, 10);
 	s.hold = argc > 2 && !strcmp(argv[2], "hold");
+	s.after = argc > 2 && !s.hold ? strtoull(argv[2], NULL, 10) : 1;
 	s.buffer = calloc(1, BUFFER_BYTES);
 	s.listen_fd = listen_anywhere(&port);
 	watch(&s, s.listen_fd, &s);
