@@ -3,17 +3,7 @@
 #include <errno.h>
 
 #include "policy/lexer.h"
-#include "policy/symbols.h"
-
-/* What a table or a function that stands here is for. */
-enum role {
-	ROLE_ANY,
-	ROLE_SCRIPT, /* what the script returns */
-	ROLE_LOOK,   /* a function whose result is a decision */
-	ROLE_DECISION,
-	ROLE_DECISION_PART, /* a table inside a decision; `within` names it */
-	ROLE_OPEN_PART,	    /* such a table with keys of the author's choice */
-};
+#include "policy/lint_roles.h"
 
 struct lint {
 	struct lexer lexer;
@@ -70,54 +60,6 @@ is_library_call(const struct known *k, const char *name)
 
 /* Tables. */
 
-static const struct key_role {
-	const char *key;
-	enum role role;
-} part_roles[] = {
-	{ "tags", ROLE_OPEN_PART },
-	{ "tlvs", ROLE_OPEN_PART },
-	{ "proxy_tlvs", ROLE_OPEN_PART },
-	{ "alpn", ROLE_OPEN_PART },
-	{ NULL, ROLE_DECISION_PART },
-};
-
-static enum role
-role_in_decision(struct span key)
-{
-	const struct key_role *r = part_roles;
-
-	while (r->key != NULL && !span_is(key, r->key))
-		r++;
-	return r->role;
-}
-
-static enum role
-role_in_script(struct lint *l, struct span key, int line)
-{
-	if (span_is(key, "connect") || span_is(key, "retry"))
-		return ROLE_LOOK;
-	if (!span_is(key, "close"))
-		symbols_finding(
-		    &l->symbols, line, "unknown key of a script,", key);
-	return ROLE_ANY;
-}
-
-/* Judges a key and says what its value is. */
-static enum role
-judge_key(struct lint *l, enum role role, struct span within, struct span key,
-    int line)
-{
-	const struct lint_world *w = l->symbols.world;
-
-	if (role == ROLE_SCRIPT)
-		return role_in_script(l, key, line);
-	if (role != ROLE_DECISION && role != ROLE_DECISION_PART)
-		return ROLE_ANY;
-	if (!w->knows_key(w->data, within, key))
-		symbols_finding(&l->symbols, line, "unknown decision key", key);
-	return role == ROLE_DECISION ? role_in_decision(key) : ROLE_ANY;
-}
-
 /* `[expression] =`; its text if it is a constant string. */
 static bool
 bracket_key(struct lint *l, struct span *key)
@@ -144,11 +86,12 @@ table_field(struct lint *l, enum role role, struct span within)
 
 	if (token_is(&l->token, "[")) {
 		if (bracket_key(l, &key))
-			value = judge_key(l, role, within, key, line);
+			value = lint_judge_key(
+			    &l->symbols, role, within, key, line);
 	} else if (l->token.kind == TOKEN_NAME && token_is(&l->ahead, "=")) {
 		key = take_name(l);
 		advance(l);
-		value = judge_key(l, role, within, key, line);
+		value = lint_judge_key(&l->symbols, role, within, key, line);
 	}
 	k = expression(l, value, key);
 	symbols_use(&l->symbols, &k);
@@ -168,13 +111,18 @@ table(struct lint *l, enum role role, struct span within)
 
 /* Functions. */
 
+/* `first` is what the first one stands for. */
 static void
-parameters(struct lint *l)
+parameters(struct lint *l, enum root first)
 {
+	struct known value = { .root = first, .count = 1 };
+
 	accept(l, "(");
 	while (!token_is(&l->token, ")") && l->token.kind != TOKEN_END) {
-		if (l->token.kind == TOKEN_NAME)
-			declare_unknown(l, l->token.text);
+		if (l->token.kind == TOKEN_NAME) {
+			symbols_declare(&l->symbols, l->token.text, &value);
+			value.root = ROOT_NONE;
+		}
 		advance(l);
 	}
 	accept(l, ")");
@@ -190,7 +138,7 @@ function_body(struct lint *l, enum role returns, bool method)
 	l->symbols.function_depth++;
 	if (method)
 		declare_unknown(l, span_text("self"));
-	parameters(l);
+	parameters(l, returns == ROLE_DECISION ? ROOT_CONN : ROOT_NONE);
 	block(l);
 	accept(l, "end");
 	l->symbols.function_depth--;
@@ -284,11 +232,14 @@ index_by_value(struct lint *l, struct known *k)
 static void
 method_call(struct lint *l, struct known *k)
 {
+	bool is_conn = k->root == ROOT_CONN && k->count == 1;
+	bool terminate;
+
 	symbols_use(&l->symbols, k);
 	k->root = ROOT_NONE;
 	advance(l);
-	take_name(l);
-	arguments(l, ROLE_ANY);
+	terminate = span_is(take_name(l), "terminate") && is_conn;
+	arguments(l, terminate ? ROLE_TERMINATION : ROLE_ANY);
 }
 
 static bool

@@ -22,7 +22,7 @@ struct lint_world {
 	bool (*knows_library)(
 	    void *data, const struct span *path, size_t count);
 	/* A key of a decision; `within` is empty, or the key that holds the
-	 * table with this key. */
+	 * table with this key, or "conn:terminate" for what that takes. */
 	bool (*knows_key)(void *data, struct span within, struct span key);
 	void *data;
 };

@@ -43,6 +43,7 @@ libpolicy_a_SOURCES += \
 	src/policy/checker.c \
 	src/policy/lexer.c src/policy/lexer.h \
 	src/policy/lint.c src/policy/lint.h \
+	src/policy/lint_roles.c src/policy/lint_roles.h \
 	src/policy/symbols.c src/policy/symbols.h \
 	src/policy/simulation.c src/policy/simulation.h \
 	src/policy/simulation_read.c \

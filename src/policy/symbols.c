@@ -111,7 +111,7 @@ report_unknown(struct symbols *n, const struct known *k, size_t count)
 void
 symbols_use(struct symbols *n, struct known *k)
 {
-	if (k->root == ROOT_NONE)
+	if (k->root == ROOT_NONE || k->root == ROOT_CONN)
 		return;
 	for (size_t i = k->checked + 1; i <= k->count; i++) {
 		if (world_knows(n, k, i))

@@ -7,10 +7,11 @@
 
 #include "policy/lint.h"
 
-enum root { ROOT_NONE, ROOT_GLOBAL, ROOT_LIBRARY };
+enum root { ROOT_NONE, ROOT_GLOBAL, ROOT_LIBRARY, ROOT_CONN };
 
-/* What is known of an expression's value: a path from a global or from
- * require "lunette", or nothing. `checked` members have been judged already. */
+/* What is known of an expression's value: a path from a global, from
+ * require "lunette" or from a hook's connection, or nothing. `checked` members
+ * have been judged already. */
 struct known {
 	enum root root;
 	struct span path[LINT_MAX_PATH];

@@ -16,7 +16,8 @@ tests_unit_test_policy_run_LDADD = $(POLICY_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test_policy_lint
 tests_unit_test_policy_lint_SOURCES = tests/unit/test_policy_lint.c \
-	src/policy/lexer.c src/policy/lint.c src/policy/symbols.c
+	src/policy/lexer.c src/policy/lint.c src/policy/lint_roles.c \
+	src/policy/symbols.c
 tests_unit_test_policy_lint_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_policy_lint_LDADD = libbase.a $(UNIT_LIBS)
 

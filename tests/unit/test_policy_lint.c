@@ -48,10 +48,17 @@ knows_key(void *data, struct span within, struct span key)
 	static const char *const keys[] = { "upstream", "tags", "timeouts",
 		"reason", NULL };
 	static const char *const timeouts[] = { "connect", "idle", NULL };
+	static const char *const mutual[] = { "cas", "mode", NULL };
+	static const char *const terminate[] = { "certificate", "alpn",
+		"mutual_tls", NULL };
 
 	(void)data;
 	if (within.len == 0)
 		return is_one_of(key, keys);
+	if (span_is(within, "conn:terminate"))
+		return is_one_of(key, terminate);
+	if (span_is(within, "mutual_tls"))
+		return is_one_of(key, mutual);
 	return span_is(within, "timeouts") && is_one_of(key, timeouts);
 }
 
@@ -214,10 +221,40 @@ START_TEST(what_is_shown_is_escaped)
 }
 END_TEST
 
+START_TEST(what_terminate_takes_is_checked)
+{
+	expect("return function(c) c:terminate { certificat = 1 } end",
+	    "x.lua:1: unknown key of conn:terminate, 'certificat'\n");
+	expect("return function(c, x) local tls = c:terminate({\n"
+	       "mutual_tls = { cas = x, modus = 'y' }, ['upstream'] = 1 }) end",
+	    "x.lua:2: unknown decision key 'modus'\n"
+	    "x.lua:2: unknown key of conn:terminate, 'upstream'\n");
+	expect("return { connect = function(conn)\n"
+	       "local same = conn\n"
+	       "if conn.sni then same:terminate { reason = 'x' } end end }",
+	    "x.lua:3: unknown key of conn:terminate, 'reason'\n");
+	expect_clean("return function(conn) conn:terminate() conn:terminate { "
+		     "alpn = { 'x', y = 1 }, mutual_tls = { cas = conn.x } } "
+		     "end");
+	/* What is no connection, or may be none. */
+	expect_clean("return function(conn, other)\n"
+		     "conn = { terminate = function() end }\n"
+		     "conn:terminate { x = 1 } conn.tls:terminate { x = 1 }\n"
+		     "other:terminate { x = 1 } conn:log { x = 1 }\n"
+		     "end");
+	expect_clean("local function f(conn) conn:terminate { x = 1 } end "
+		     "return { close = function(conn) conn:terminate { x = 1 } "
+		     "end, retry = f }");
+	expect_clean("return function(conn) conn.a.b.c.d.e:terminate { x = 1 } "
+		     "conn['x']:terminate { x = 1 } end");
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, names_that_nobody_defines_are_found);
+	tcase_add_test(tcase, what_terminate_takes_is_checked);
 	tcase_add_test(tcase, scopes_are_those_of_the_language);
 	tcase_add_test(tcase, library_names_are_checked);
 	tcase_add_test(tcase, keys_of_decisions_are_checked);
