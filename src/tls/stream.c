@@ -54,6 +54,11 @@ tls_free(struct tls_stream *s)
 	ASSERT(s->context->current != s);
 	s->context->stream_count--;
 	free_handshake(s);
+	/* Else OpenSSL takes its session for broken off, and it could not be
+	 * taken up again. */
+	if (s->done && !s->failed)
+		SSL_set_shutdown(
+		    s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(s->ssl);
 	peer_free(s->peer);
 	free(s->failure);
