@@ -56,6 +56,14 @@ void trust_put(struct trust *t); /* NULL is harmless */
  * May block on the disk. */
 int trust_refresh(struct trust *t, struct text *error) MUST_CHECK;
 
+/*
+ * Whether a client would be let in now with the certificates of a PEM file, its
+ * own first; for `policy test`. 0, or -1 with the reason in `error`. Proves
+ * nothing about who holds the key.
+ */
+int trust_check_client(
+    struct trust *t, const char *path, struct text *error) MUST_CHECK;
+
 /* The files that it was read from, CAs first. */
 size_t trust_file_count(const struct trust *t);
 const char *trust_file(const struct trust *t, size_t i);

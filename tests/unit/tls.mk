@@ -22,3 +22,10 @@ tests_unit_test_tickets_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mmap \
 	-Wl,--wrap=mlock
 tests_unit_test_tickets_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
 	$(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_trust_check
+tests_unit_test_trust_check_SOURCES = tests/unit/test_trust_check.c \
+	$(TLS_SUPPORT)
+tests_unit_test_trust_check_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_trust_check_LDADD = libtls.a libsys.a libwire.a libbase.a \
+	$(OPENSSL_LIBS) $(UNIT_LIBS)
