@@ -21,5 +21,6 @@ libtls_a_SOURCES += src/tls/private.h
 libtls_a_SOURCES += src/tls/file.c src/tls/file.h \
 	src/tls/trust.c src/tls/trust.h src/tls/trust_read.c
 libtls_a_SOURCES += src/tls/tickets.c src/tls/tickets.h
+libtls_a_SOURCES += src/tls/peer.c src/tls/peer.h
 
 libtls_a_SOURCES += src/tls/trust_check.c

@@ -29,3 +29,10 @@ tests_unit_test_trust_check_SOURCES = tests/unit/test_trust_check.c \
 tests_unit_test_trust_check_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_trust_check_LDADD = libtls.a libsys.a libwire.a libbase.a \
 	$(OPENSSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_peer
+tests_unit_test_peer_SOURCES = tests/unit/test_peer.c $(TLS_SUPPORT)
+tests_unit_test_peer_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_peer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
+tests_unit_test_peer_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
+	$(UNIT_LIBS)
