@@ -7,6 +7,7 @@ EXTRA_DIST += \
 	tests/e2e/edge.py \
 	tests/e2e/hello.py \
 	tests/e2e/nameserver.py \
+	tests/e2e/ocspresponder.py \
 	tests/e2e/process.py \
 	tests/e2e/proxyheader.py \
 	tests/e2e/scene.py \
@@ -30,6 +31,8 @@ EXTRA_DIST += \
 	tests/e2e/test_15_malloc.py \
 	tests/e2e/test_16_running.py \
 	tests/e2e/test_17_readme.py \
+	tests/e2e/tlspeer.py \
+	tests/e2e/tlsupstream.py \
 	tests/e2e/upstream.py \
 	tests/e2e/waiting.py
 

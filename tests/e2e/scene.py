@@ -6,6 +6,8 @@ from client import Client, tls_client
 from edge import Edge, Running
 from process import Process
 from servers import Servers
+from tlspeer import connect, greeted, server_context
+from tlsupstream import TlsUpstream, greet
 from upstream import Crowd, Upstream, record
 
 
@@ -39,6 +41,17 @@ class Scene:
         return self.edge([{"url": "tls://" + name, "upstream": address,
                            **endpoint}], **options)
 
+    def terminated(self, upstream, name="a.test", *, certificates=None,
+                   **endpoint):
+        """An edge with one endpoint that ends TLS here, and its certificate
+        (or those given, as entries of the configuration)."""
+        options = endpoint.pop("options", {})
+        if certificates is None:
+            certificates = [self.certificates.pair(name).settings()]
+        options.setdefault("top", {})["certificates"] = certificates
+        return self.route(upstream, name, terminate_at="edge",
+                          options=options, **endpoint)
+
     def tls(self, *arguments, **options):
         """`lunette tls` with an event file."""
         events = self.path(f"tls-events-{len(self.edges)}.jsonl")
@@ -50,6 +63,20 @@ class Scene:
 
     def upstream(self, script=record, **options):
         upstream = Upstream(script, **options)
+        self.upstreams.append(upstream)
+        return upstream
+
+    def greeter(self, script=greet):
+        """A plain upstream that says ok to whom the edge let through."""
+        return self.upstream(script)
+
+    def tls_upstream(self, script=greet, *, names=("up.test",), pair=None,
+                     ca=None, version=None, alpn=None, context=None,
+                     **options):
+        context = context or server_context(
+            pair or self.certificates.pair(*names), ca=ca, version=version,
+            alpn=alpn)
+        upstream = TlsUpstream(script, context=context, **options)
         self.upstreams.append(upstream)
         return upstream
 
@@ -67,6 +94,19 @@ class Scene:
     def tls_client(self, edge, name, **options):
         port = edge if isinstance(edge, int) else edge.port
         tls = tls_client(port, name, self.certificates.ca, **options)
+        self.clients.append(tls)
+        return tls
+
+    def connect(self, edge, context, name="a.test", **options):
+        """A handshake by the client of tlspeer; see there."""
+        return self.own(connect, edge, context, name, options)
+
+    def greeted(self, edge, context, name="a.test", **options):
+        return self.own(greeted, edge, context, name, options)
+
+    def own(self, how, edge, context, name, options):
+        port = edge if isinstance(edge, int) else edge.port
+        tls = how(port, context, name, **options)
         self.clients.append(tls)
         return tls
 
