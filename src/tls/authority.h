@@ -18,9 +18,9 @@ struct authority;
 #define AUTHORITY_MAX_LEAVES 1000
 
 /*
- * Opens the CA in `folder`, or makes both (the folder too, mode 0700) when there
- * is none: `made` says so. Two processes that start together end up with one
- * CA. NULL with one line in `error`: unwritable, damaged, key readable by
+ * Opens the CA in `folder`, or makes both (the folder too, mode 0700) when
+ * there is none: `made` says so. Two processes that start together end up with
+ * one CA. NULL with one line in `error`: unwritable, damaged, key readable by
  * others, expired.
  */
 struct authority *authority_open(

@@ -17,13 +17,13 @@ enum key_kind { KEY_RSA, KEY_ECDSA, KEY_ED25519, KEY_KIND_COUNT };
 #define CERTIFICATE_FINGERPRINT_SIZE 65 /* SHA-256 as hex, and NUL */
 
 /*
- * From PEM: the chain, leaf first, and the key. `key` empty: it is in `crt`. NULL
- * with one line in `error` that names the mistake: nothing PEM in it, no key
- * found, encrypted key, a certificate where the key belongs and the reverse, key
- * of another certificate, chain out of order, unsupported kind of key, a key
- * that is too weak (RSA under 2048 bits), explicit curve parameters. An expired
- * or not yet valid leaf is no error here: see the times below. The copies of
- * key bytes made on the way are wiped.
+ * From PEM: the chain, leaf first, and the key. `key` empty: it is in `crt`.
+ * NULL with one line in `error` that names the mistake: nothing PEM in it, no
+ * key found, encrypted key, a certificate where the key belongs and the
+ * reverse, key of another certificate, chain out of order, unsupported kind of
+ * key, a key that is too weak (RSA under 2048 bits), explicit curve parameters.
+ * An expired or not yet valid leaf is no error here: see the times below. The
+ * copies of key bytes made on the way are wiped.
  */
 struct certificate *certificate_parse(
     struct span crt, struct span key, struct text *error);
@@ -56,6 +56,9 @@ int64_t certificate_not_after(const struct certificate *c);
  * line; both live with `c`. */
 const char *certificate_fingerprint(const struct certificate *c);
 const char *certificate_subject(const struct certificate *c);
+
+/* Its key's file may be read by everybody: worth a warning. */
+bool certificate_key_is_exposed(const struct certificate *c);
 
 /* RFC 7633: clients will refuse it without a staple. */
 bool certificate_must_staple(const struct certificate *c);

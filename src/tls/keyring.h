@@ -46,17 +46,17 @@ struct certificate *keyring_at(struct keyring *k, size_t id);
  * label up. Of several of one kind the one that is valid at `now` and lasts
  * longest, the first added of equals. False: none, and `out` is empty.
  */
-bool keyring_find(struct keyring *k, struct span name, int64_t now,
-    struct key_choice *out);
+bool keyring_find(
+    struct keyring *k, struct span name, int64_t now, struct key_choice *out);
 
 /* Those with a label. */
-bool keyring_labelled(struct keyring *k, const char *label, int64_t now,
-    struct key_choice *out);
+bool keyring_labelled(
+    struct keyring *k, const char *label, int64_t now, struct key_choice *out);
 
 /* Files to load, and what became of them. */
 struct keyring_file {
-	const char *label;	   /* NULL: none */
-	const char *crt, *key;	   /* key NULL: in crt */
+	const char *label;	    /* NULL: none */
+	const char *crt, *key;	    /* key NULL: in crt */
 	struct certificate *loaded; /* NULL: failed */
 	char error[256];
 };

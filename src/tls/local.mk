@@ -24,3 +24,7 @@ libtls_a_SOURCES += src/tls/tickets.c src/tls/tickets.h
 libtls_a_SOURCES += src/tls/peer.c src/tls/peer.h
 
 libtls_a_SOURCES += src/tls/trust_check.c
+
+libtls_a_SOURCES += src/tls/certificate.c src/tls/certificate.h \
+	src/tls/certificate_parse.c src/tls/key.c src/tls/pem.c src/tls/pem.h \
+	src/tls/ocsp.c src/tls/ocsp.h

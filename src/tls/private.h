@@ -18,17 +18,56 @@
 
 /* --- certificate.c --- */
 
-/* The leaf, its extensions already parsed (X509_check_purpose(x, -1, 0)), so
- * that no handshake has to take its lock for that; lent. */
+/*
+ * Ten thousand certificates are kept as DER, a third of the room that OpenSSL's
+ * form takes; the first of these two calls makes that form, which then stays.
+ * Its extensions are parsed (X509_check_purpose(x, -1, 0)), so that no
+ * handshake has to take its lock for that. Lent; NULL without memory.
+ */
 X509 *certificate_leaf(const struct certificate *c);
-/* Its issuers as sent, without the leaf; NULL or empty: none; lent. */
+/* Its issuers as sent, without the leaf; NULL: none, or no memory. */
 STACK_OF(X509) * certificate_chain(const struct certificate *c);
-/* The private key; lent. */
+/* The private key; lent, never NULL. */
 EVP_PKEY *certificate_key(const struct certificate *c);
 /* A copy of the staple in memory of OPENSSL_malloc, which the caller owns.
  * False: none that is current at `now` (Unix seconds), or no memory. */
 bool certificate_staple_copy(
     struct certificate *c, int64_t now, uint8_t **der, size_t *len);
+
+/*
+ * Of a leaf, its issuers in order (may be NULL) and a key that belongs to it;
+ * all lent, the key with a new reference. `ready`: OpenSSL's form is made at
+ * once. NULL without memory.
+ */
+struct certificate *certificate_new(
+    X509 *leaf, const STACK_OF(X509) * chain, EVP_PKEY *key, bool ready);
+
+/* Before anybody else has it: the key's file may be read by everybody. */
+void certificate_set_exposed(struct certificate *c);
+
+/* --- key.c --- */
+
+struct pem_block;
+
+/* The private key in a block of PEM, proved to be that of `public`. NULL with
+ * one line in `error`. */
+EVP_PKEY *key_from_pem(
+    const struct pem_block *b, EVP_PKEY *public, struct text *error);
+
+/* Whether a server may have such a key; NULL is a kind that OpenSSL does not
+ * know. False with one line in `error`. */
+bool key_check_public(
+    EVP_PKEY *key, enum key_kind *kind, struct text *error) MUST_CHECK;
+
+/* --- ocsp.c --- */
+
+/*
+ * Whether a response says that `leaf` is good: signed by its issuer or by whom
+ * that appointed, and current. 0 and until when, or -1 with one line in
+ * `error`.
+ */
+int ocsp_check(struct span response, X509 *leaf, X509 *issuer, int64_t now,
+    int64_t *next_update, struct text *error) MUST_CHECK;
 
 /* --- trust.c --- */
 

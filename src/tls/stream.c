@@ -71,8 +71,11 @@ tls_free(struct tls_stream *s)
 bool
 stream_use(struct tls_stream *s, struct certificate *c)
 {
-	return SSL_use_cert_and_key(s->ssl, certificate_leaf(c),
-		   certificate_key(c), certificate_chain(c), 1) == 1;
+	X509 *leaf = certificate_leaf(c);
+
+	return leaf &&
+	       SSL_use_cert_and_key(s->ssl, leaf, certificate_key(c),
+		   certificate_chain(c), 1) == 1;
 }
 
 unsigned

@@ -36,3 +36,12 @@ tests_unit_test_peer_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_peer_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc
 tests_unit_test_peer_LDADD = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) \
 	$(UNIT_LIBS)
+
+TLS_TEST_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+TLS_TEST_LIBS = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_certificate
+tests_unit_test_certificate_SOURCES = tests/unit/test_certificate.c \
+	$(TLS_SUPPORT)
+tests_unit_test_certificate_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_certificate_LDADD = $(TLS_TEST_LIBS)
