@@ -28,3 +28,6 @@ libtls_a_SOURCES += src/tls/trust_check.c
 libtls_a_SOURCES += src/tls/certificate.c src/tls/certificate.h \
 	src/tls/certificate_parse.c src/tls/key.c src/tls/pem.c src/tls/pem.h \
 	src/tls/ocsp.c src/tls/ocsp.h
+
+# Certificates by name.
+libtls_a_SOURCES += src/tls/keyring.c src/tls/keyring.h
