@@ -47,4 +47,5 @@ libpolicy_a_SOURCES += \
 	src/policy/symbols.c src/policy/symbols.h \
 	src/policy/simulation.c src/policy/simulation.h \
 	src/policy/simulation_read.c \
+	src/policy/simulation_tls.c \
 	src/policy/tester.c

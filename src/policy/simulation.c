@@ -245,6 +245,9 @@ simulation_host(void)
 		.hello = get_hello,
 		.endpoint = get_endpoint,
 		.knows_endpoint = knows_endpoint,
+		.knows_certificate = simulation_knows_certificate,
+		.tls = simulation_tls,
+		.peer = simulation_peer,
 		.log = add_log,
 		.track = add_track,
 		.active = get_active,
@@ -270,7 +273,8 @@ find_answer(const struct simulation *s, const struct host *name)
 	return &none;
 }
 
-/* False when the wall limit is met, where the engine would give up. */
+/* False where the engine would end the run: when the wall limit is met, and
+ * when the handshake fails. */
 static bool
 go_on(struct simulation *s, struct policy_run *run)
 {
@@ -278,6 +282,12 @@ go_on(struct simulation *s, struct policy_run *run)
 
 	if (o->wait == POLICY_WAIT_RESOLVE) {
 		policy_resume(run, find_answer(s, &o->resolve_name));
+		return true;
+	}
+	if (o->wait == POLICY_WAIT_TERMINATE) {
+		if (!simulation_terminate(s, &o->termination))
+			return false;
+		policy_resume(run, NULL);
 		return true;
 	}
 	s->waited_ms += o->sleep_ms;
@@ -293,6 +303,7 @@ take_outcome(struct simulation *s, struct policy_run *run)
 	struct policy_outcome *o = policy_outcome(run);
 
 	s->outcome = *o;
+	s->outcome.termination = (struct decision_termination){ .auth = -1 };
 	if (o->state == POLICY_DECIDED)
 		decision_init(&o->decision);
 	else

@@ -48,6 +48,19 @@ struct simulation {
 	struct simulated_answer answers[SIMULATION_MAX_LIST];
 	size_t answer_count;
 
+	/* TLS that is terminated. */
+	const char *certificates[SIMULATION_MAX_LIST];
+	size_t certificate_count;
+	bool any_certificate; /* no list was given */
+	struct peer *client;  /* owned; NULL: it has none */
+	char client_path[POLICY_PATH_SIZE];
+	struct tls_facts agreed; /* as the test says; empty: by default */
+	struct tls_facts tls;	 /* once it is terminated */
+	const struct peer *shown;
+	char protocol[256];
+	const char *handshake_reason; /* of its failure, or NULL */
+	char handshake_detail[256];
+
 	/* What the script did. */
 	char storage[16384];
 	struct text logs;    /* one JSON object a line */
@@ -72,6 +85,28 @@ void simulation_run(struct simulator *simulator, struct policy *p,
 
 /* Fills `s` (zeroed) from the table at 1. Raises for what it does not know. */
 void simulation_read(lua_State *L, struct simulation *s);
+
+/* Keys of that table about TLS (simulation_tls.c). */
+void simulation_read_client_cert(
+    lua_State *L, struct simulation *s, const char *key);
+void simulation_read_terminated(
+    lua_State *L, struct simulation *s, const char *key);
+void simulation_read_tls(lua_State *L, struct simulation *s, const char *key);
+/* After all keys: for a connection that is terminated from the beginning. */
+void simulation_begin_tls(struct simulation *s);
+
+/* The handshake that conn:terminate asks for. False: it fails, and the run is
+ * over; handshake_reason says why. */
+bool simulation_terminate(
+    struct simulation *s, const struct decision_termination *t);
+
+/* For simulation_host. */
+bool simulation_knows_certificate(struct policy_conn *c, struct span label);
+void simulation_tls(struct policy_conn *c, struct tls_facts *out);
+const struct peer *simulation_peer(struct policy_conn *c);
+
+/* Adds what a decision says about TLS to the table on top. */
+void simulation_set_tls(lua_State *L, const struct decision *d);
 
 /* Pushes what came of it as a table. */
 void simulation_push_result(lua_State *L, const struct simulation *s);

@@ -230,6 +230,14 @@ read_endpoints(lua_State *L, struct simulation *s, const char *key)
 }
 
 static void
+read_certificates(lua_State *L, struct simulation *s, const char *key)
+{
+	s->any_certificate = false;
+	s->certificate_count =
+	    list_value(L, key, s->certificates, SIMULATION_MAX_LIST);
+}
+
+static void
 add_tlv(lua_State *L, struct simulation *s, double type, struct span value)
 {
 	size_t at = s->proxy.tlvs.len;
@@ -385,6 +393,8 @@ static const struct {
 	{ "active", read_active },
 	{ "alpn", read_elsewhere },
 	{ "as", read_as },
+	{ "certificates", read_certificates },
+	{ "client_cert", simulation_read_client_cert },
 	{ "client_ip", read_client_ip },
 	{ "client_port", read_client_port },
 	{ "down", read_down },
@@ -404,6 +414,8 @@ static const struct {
 	{ "server_port", read_server_port },
 	{ "sni", read_elsewhere },
 	{ "summary", read_elsewhere },
+	{ "terminated", simulation_read_terminated },
+	{ "tls", simulation_read_tls },
 };
 
 static void
@@ -478,7 +490,7 @@ set_defaults(struct simulation *s)
 	s->conn.server.port = 443;
 	s->conn.listener = "test";
 	s->conn.start_wall_us = 1700000000000000;
-	s->any_endpoint = true;
+	s->any_endpoint = s->any_certificate = true;
 }
 
 void
@@ -496,6 +508,7 @@ simulation_read(lua_State *L, struct simulation *s)
 	if (s->conn.peer.family == ADDR_NONE)
 		s->conn.peer = s->conn.client;
 	make_hello(L, s);
+	simulation_begin_tls(s);
 }
 
 /* ---- the result ---- */
@@ -588,6 +601,7 @@ set_decision(lua_State *L, const struct decision *d)
 	}
 	if (d->proxy_proto >= 0)
 		set_number(L, "proxy_proto", d->proxy_proto);
+	simulation_set_tls(L, d);
 	set_tags(L, d);
 	set_timeouts(L, d);
 	set_number(L, "line", d->line);
@@ -617,16 +631,28 @@ set_failure(lua_State *L, const struct simulation *s)
 	set_number(L, "line", s->outcome.line);
 }
 
+/* The reason is that of the event; no decision was asked for any more. */
+static void
+set_failed_handshake(lua_State *L, const struct simulation *s)
+{
+	set_bool(L, "allow", false);
+	set_text(L, "reason", s->handshake_reason);
+	set_text(L, "detail", s->handshake_detail);
+}
+
 void
 simulation_push_result(lua_State *L, const struct simulation *s)
 {
 	lua_newtable(L);
-	if (s->outcome.state == POLICY_DECIDED)
+	if (s->handshake_reason)
+		set_failed_handshake(L, s);
+	else if (s->outcome.state == POLICY_DECIDED)
 		set_decision(L, &s->outcome.decision);
 	else
 		set_failure(L, s);
 	set_bool(L, "decided",
 	    s->outcome.state == POLICY_DECIDED && s->outcome.decided);
+	set_bool(L, "terminated", s->conn.terminated);
 	set_lines(L, "logs", &s->logs);
 	set_lines(L, "tracked", &s->tracked);
 	set_number(L, "waited", (double)s->waited_ms / 1e3);

@@ -27,6 +27,7 @@ simulation_close(void *body)
 	struct simulation *s = body;
 
 	decision_fini(&s->outcome.decision);
+	peer_free(s->client);
 }
 
 static const struct object_type simulation_object = {

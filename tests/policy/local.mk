@@ -1,6 +1,8 @@
 # Tests of the policy library and of the ready-made scripts, in Lua.
 check_SCRIPTS += tests/policy/run
-EXTRA_DIST += tests/policy/run \
+EXTRA_DIST += tests/policy/run tests/policy/certificates \
+	tests/policy/tls/example_test.lua tests/policy/tls/terminate.lua \
+	tests/policy/tls/terminate_test.lua \
 	tests/policy/active_test.lua tests/policy/cas_test.lua \
 	tests/policy/cidrs_file_test.lua tests/policy/cidrs_test.lua \
 	tests/policy/conn_test.lua tests/policy/decision_test.lua \
