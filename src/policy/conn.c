@@ -1,9 +1,9 @@
-#include "policy/conn_view.h"
+#include "policy/conn.h"
 
 #include <stdlib.h>
 
 #include "base/nearest.h"
-#include "policy/library.h"
+#include "policy/conn_view.h"
 
 struct handle {
 	uint32_t magic;

@@ -52,8 +52,8 @@ struct decision {
 	int terminate_at; /* enum terminate_at, or -1: the endpoint's */
 	struct decision_termination termination;
 	struct decision_upstream_tls upstream_tls;
-	int proxy_proto;  /* 0, 1, 2, or -1 */
-	int proxy_tlvs;	  /* bits of enum proxy_tlv_choice, or -1 */
+	int proxy_proto; /* 0, 1, 2, or -1 */
+	int proxy_tlvs;	 /* bits of enum proxy_tlv_choice, or -1 */
 	struct decision_tlv tlvs[DECISION_MAX_TLVS];
 	size_t tlv_count;
 	struct decision_tag tags[DECISION_MAX_TAGS];

@@ -80,7 +80,8 @@ struct policy_host {
 	bool (*knows_certificate)(struct policy_conn *c, struct span label);
 	/* What was agreed with the client; only when `terminated`. */
 	void (*tls)(struct policy_conn *c, struct tls_facts *out);
-	/* The client's verified certificate, or NULL; only when `terminated`. */
+	/* The client's verified certificate, or NULL; only when `terminated`.
+	 */
 	const struct peer *(*peer)(struct policy_conn *c);
 	/* conn:log(fields): one JSON object for traffic_policy.logs. */
 	void (*log)(struct policy_conn *c, struct span json);
