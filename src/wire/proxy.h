@@ -68,17 +68,32 @@ void proxy_begin_v2(struct proxy_writer *w, uint8_t *out, size_t size,
     const struct addr *source, const struct addr *destination);
 void proxy_add_tlv(struct proxy_writer *w, uint8_t type, struct span value);
 
+/* Inside of the SSL TLV. */
+enum proxy_ssl_tlv {
+	PROXY_SSL_VERSION = 0x21,
+	PROXY_SSL_COMMON_NAME = 0x22,
+	PROXY_SSL_CIPHER = 0x23,
+	PROXY_SSL_SIGNATURE_ALGORITHM = 0x24,
+	PROXY_SSL_KEY_ALGORITHM = 0x25,
+	PROXY_SSL_GROUP = 0x26,
+	PROXY_SSL_SIGNATURE_SCHEME = 0x27,
+	PROXY_SSL_CERTIFICATE = 0x28,
+};
+
 /* What the SSL TLV (0x20) tells of a connection whose TLS ended here; empty
- * spans are left out. */
+ * spans are left out. The algorithms are those of our own certificate. */
 struct proxy_ssl {
 	bool client_certificate; /* the client gave one on this connection, or
 				    in the session that it resumes */
+	bool resumed;		 /* ... in the session */
 	bool verified;		 /* ... and it was verified */
 	struct span version, cipher, common_name, signature_algorithm,
 	    key_algorithm, group, signature_scheme;
 	struct span certificate; /* DER, sub-type 0x28 */
 };
 
+/* Without a verified certificate neither common name nor certificate are told:
+ * a receiver may forget to look at what was verified. Section 2.2.6. */
 void proxy_add_ssl(struct proxy_writer *w, const struct proxy_ssl *ssl);
 
 /* Sets the length and, if asked, appends a CRC32C TLV. Returns the length of

@@ -4,6 +4,7 @@
 
 #define LENGTH_AT 14
 #define V2_HEADER_BYTES 16
+#define TLV_HEADER_BYTES 3
 
 static bool
 is_ip(const struct addr *a)
@@ -118,6 +119,59 @@ proxy_add_tlv(struct proxy_writer *w, uint8_t type, struct span value)
 	put(w, &type, 1);
 	put_u16(w, value.len);
 	put(w, value.data, value.len);
+}
+
+/* Bits of the first byte of an SSL TLV. */
+#define CLIENT_SSL 0x01
+#define CLIENT_CERT_CONN 0x02
+#define CLIENT_CERT_SESS 0x04
+
+static void
+put_client(struct proxy_writer *w, const struct proxy_ssl *ssl)
+{
+	bool is_verified = ssl->client_certificate && ssl->verified;
+	uint8_t client = CLIENT_SSL;
+
+	if (ssl->client_certificate)
+		client |= CLIENT_CERT_SESS;
+	if (ssl->client_certificate && !ssl->resumed)
+		client |= CLIENT_CERT_CONN;
+	put(w, &client, 1);
+	/* Zero only after a verification: HAProxy says zero without any
+	 * certificate too, the specification does not. */
+	put_u16(w, 0);
+	put_u16(w, is_verified ? 0 : 1);
+}
+
+static void
+add_part(struct proxy_writer *w, enum proxy_ssl_tlv type, struct span value)
+{
+	if (value.len > 0)
+		proxy_add_tlv(w, (uint8_t)type, value);
+}
+
+void
+proxy_add_ssl(struct proxy_writer *w, const struct proxy_ssl *ssl)
+{
+	size_t start = w->len, len;
+
+	proxy_add_tlv(w, PROXY_TLV_SSL, span_of(NULL, 0));
+	put_client(w, ssl);
+	add_part(w, PROXY_SSL_VERSION, ssl->version);
+	if (ssl->client_certificate && ssl->verified)
+		add_part(w, PROXY_SSL_COMMON_NAME, ssl->common_name);
+	add_part(w, PROXY_SSL_CIPHER, ssl->cipher);
+	add_part(w, PROXY_SSL_SIGNATURE_ALGORITHM, ssl->signature_algorithm);
+	add_part(w, PROXY_SSL_KEY_ALGORITHM, ssl->key_algorithm);
+	add_part(w, PROXY_SSL_GROUP, ssl->group);
+	add_part(w, PROXY_SSL_SIGNATURE_SCHEME, ssl->signature_scheme);
+	if (ssl->client_certificate && ssl->verified)
+		add_part(w, PROXY_SSL_CERTIFICATE, ssl->certificate);
+	if (w->overflow)
+		return;
+	len = w->len - start - TLV_HEADER_BYTES;
+	w->data[start + 1] = (uint8_t)(len >> 8);
+	w->data[start + 2] = (uint8_t)len;
 }
 
 size_t

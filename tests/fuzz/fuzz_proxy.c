@@ -101,6 +101,20 @@ check_rewritten(const struct proxy_header *h, bool crc)
 	ASSERT(again.local == (h->source.family != h->destination.family));
 }
 
+static void
+add_ssl(struct proxy_writer *w, struct reader *r)
+{
+	uint8_t bits = read_u8(r);
+	struct proxy_ssl ssl = { .client_certificate = bits & 1,
+		.resumed = bits & 2,
+		.verified = bits & 4 };
+
+	ssl.version = read_vector16(r);
+	ssl.common_name = read_vector16(r);
+	ssl.certificate = read_vector16(r);
+	proxy_add_ssl(w, &ssl);
+}
+
 /* Addresses and TLVs taken from the input: the writer on its own. */
 static void
 check_written(struct span s)
@@ -120,7 +134,10 @@ check_written(struct span s)
 	while (r.rest.len > 0) {
 		uint8_t type = read_u8(&r);
 
-		proxy_add_tlv(&w, type, read_vector16(&r));
+		if (type == PROXY_TLV_SSL)
+			add_ssl(&w, &r);
+		else
+			proxy_add_tlv(&w, type, read_vector16(&r));
 	}
 	len = proxy_finish_v2(&w, true);
 	ASSERT(len <= room);

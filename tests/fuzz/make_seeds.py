@@ -6,6 +6,7 @@ them is. One function a target; its name is the target's.
 """
 import os
 import struct
+import subprocess
 import sys
 
 
@@ -265,7 +266,37 @@ def fuzz_yaml():
            b" [tcp_connection_closed.v0]}]\n")
 
 
-TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml]
+def certificate(subject, extensions, key):
+    """A certificate in DER that signs itself; nothing without openssl(1)."""
+    command = ["openssl", "req", "-x509", "-nodes", "-outform", "DER",
+               "-keyout", "/dev/null", "-subj", subject, "-utf8",
+               "-multivalue-rdn", "-newkey"] + key
+    for extension in extensions:
+        command += ["-addext", extension]
+    made = subprocess.run(command, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL, check=False)
+    return made.stdout
+
+
+def fuzz_peer():
+    """Certificates of each kind of key and name, whole and cut."""
+    curve = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    names = ("subjectAltName=DNS:a.test,DNS:*.b.test,IP:192.0.2.1,IP:::1,"
+             "email:me@a.test,URI:spiffe://a/b,otherName:1.2.3;UTF8:x")
+    for made in (
+            certificate("/CN=a.test", [], curve),
+            certificate("/C=DE/O=M\u00fcller/OU=a/OU=b+L=c/ST=d/CN=x/CN=y"
+                        "/postalCode=1/street=s", [], curve),
+            certificate("/CN=a", [names], curve),
+            certificate("/", ["subjectAltName=DNS:a"], ["ed25519"]),
+            certificate("/CN=r", [], ["rsa:1024"])):
+        if made:
+            yield made
+            yield made[:len(made) // 2]
+    yield b"\x30\x80\0\0"
+
+
+TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer]
 
 
 def main():

@@ -353,7 +353,7 @@ START_TEST(a_hundred_units_and_a_long_one)
 
 	memset(longest, 'y', 100000);
 	for (int i = 0; i < 100; i++) {
-		char unit[16];
+		char unit[32];
 
 		snprintf(unit, sizeof(unit), "unit %d", i);
 		add(n, NID_organizationalUnitName, V_ASN1_UTF8STRING, unit, -1);

@@ -481,6 +481,108 @@ START_TEST(v2_never_writes_past_its_room)
 }
 END_TEST
 
+/* The SSL TLV of a header that is written with it, as it is read back. */
+static struct span
+written_ssl(const struct proxy_ssl *ssl)
+{
+	static uint8_t out[PROXY_MAX_BYTES];
+	struct addr a = addr_of("192.0.2.1", 1);
+	struct proxy_writer w;
+	struct span value;
+	uint8_t type;
+	size_t len;
+
+	proxy_begin_v2(&w, out, sizeof(out), &a, &a);
+	proxy_add_tlv(&w, PROXY_TLV_AUTHORITY, BYTES("a.test"));
+	proxy_add_ssl(&w, ssl);
+	proxy_add_tlv(&w, 0xE0, BYTES("after"));
+	len = proxy_finish_v2(&w, true);
+	check_good(span_of(out, len));
+	ck_assert_int_eq(
+	    proxy_parse(span_of(out, len), V2, &header, &needed, &why),
+	    PARSE_OK);
+	ck_assert(proxy_next_tlv(&header.tlvs, &type, &value));
+	ck_assert(proxy_next_tlv(&header.tlvs, &type, &value));
+	ck_assert_uint_eq(type, PROXY_TLV_SSL);
+	return value;
+}
+
+#define ALL_BUT_THE_CLIENT                                         \
+	.version = BYTES("TLSv1.3"), .cipher = BYTES("C"),         \
+	.signature_algorithm = BYTES("ecdsa-with-SHA256"),         \
+	.key_algorithm = BYTES("EC256"), .group = BYTES("X25519"), \
+	.signature_scheme = BYTES("ecdsa_secp256r1_sha256")
+#define ITS_ALGORITHMS                  \
+	"\x23\0\1C\x24\0\x11"           \
+	"ecdsa-with-SHA256"             \
+	"\x25\0\5"                      \
+	"EC256\x26\0\6X25519\x27\0\x16" \
+	"ecdsa_secp256r1_sha256"
+
+START_TEST(the_ssl_tlv_byte_by_byte)
+{
+	struct proxy_ssl nobody = { ALL_BUT_THE_CLIENT };
+	struct proxy_ssl somebody = { .client_certificate = true,
+		.verified = true,
+		.common_name = BYTES("x\0y"),
+		.certificate = BYTES("\x30\0"),
+		ALL_BUT_THE_CLIENT };
+	struct proxy_ssl nothing = { 0 };
+
+	ck_assert(span_equal(written_ssl(&nobody),
+	    BYTES("\1\0\0\0\1\x21\0\7TLSv1.3" ITS_ALGORITHMS)));
+	ck_assert(span_equal(written_ssl(&somebody),
+	    BYTES("\7\0\0\0\0\x21\0\7TLSv1.3\x22\0\3x\0y" ITS_ALGORITHMS
+		  "\x28\0\2\x30\0")));
+	somebody.resumed = true;
+	ck_assert_uint_eq(written_ssl(&somebody).data[0], 5);
+	ck_assert(span_equal(written_ssl(&nothing), BYTES("\1\0\0\0\1")));
+}
+END_TEST
+
+/* Whoever reads the common name alone must not be led astray. */
+START_TEST(an_unverified_client_is_not_named)
+{
+	struct proxy_ssl ssl = { .client_certificate = true,
+		.common_name = BYTES("root"),
+		.certificate = BYTES("der") };
+
+	ck_assert(span_equal(written_ssl(&ssl), BYTES("\7\0\0\0\1")));
+	ssl.client_certificate = false;
+	ssl.verified = true;
+	ssl.resumed = true;
+	ck_assert(span_equal(written_ssl(&ssl), BYTES("\1\0\0\0\1")));
+}
+END_TEST
+
+START_TEST(an_ssl_tlv_that_does_not_fit)
+{
+	static uint8_t out[2 * PROXY_MAX_BYTES], der[70000];
+	struct addr a = addr_of("192.0.2.1", 1);
+	struct proxy_ssl ssl = { .client_certificate = true,
+		.verified = true,
+		.version = BYTES("TLSv1.3") };
+	struct proxy_writer w;
+	size_t whole = 28 + 3 + 5 + 3 + 7 + 3;
+
+	for (size_t size = 0; size < whole + 10; size++) {
+		memset(out, 0xee, sizeof(out));
+		ssl.certificate = span_of(der, 10);
+		proxy_begin_v2(&w, out, size, &a, &a);
+		proxy_add_ssl(&w, &ssl);
+		ck_assert_uint_eq(proxy_finish_v2(&w, false), 0);
+		ck_assert_uint_eq(out[size], 0xee);
+	}
+	for (size_t len = PROXY_MAX_BYTES - whole; len < 70000; len += 7000) {
+		ssl.certificate = span_of(der, len);
+		proxy_begin_v2(&w, out, sizeof(out), &a, &a);
+		proxy_add_ssl(&w, &ssl);
+		ck_assert_uint_eq(proxy_finish_v2(&w, false),
+		    len == PROXY_MAX_BYTES - whole ? PROXY_MAX_BYTES : 0);
+	}
+}
+END_TEST
+
 START_TEST(crc32c_vectors)
 {
 	uint8_t b[32];
@@ -524,6 +626,9 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, v2_is_read_as_written);
 	tcase_add_test(tcase, v2_without_a_source_is_local);
 	tcase_add_test(tcase, v2_never_writes_past_its_room);
+	tcase_add_test(tcase, the_ssl_tlv_byte_by_byte);
+	tcase_add_test(tcase, an_unverified_client_is_not_named);
+	tcase_add_test(tcase, an_ssl_tlv_that_does_not_fit);
 	tcase_add_test(tcase, crc32c_vectors);
 }
 
