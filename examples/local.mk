@@ -6,8 +6,11 @@ dist_example_DATA = \
 	examples/events-and-logs.yaml \
 	examples/ip-restriction.yaml \
 	examples/limits.yaml \
+	examples/mutual-tls.yaml \
 	examples/names.yaml \
 	examples/payments.lua \
 	examples/policy.yaml \
 	examples/proxy-protocol.yaml \
-	examples/route.lua
+	examples/re-encryption.yaml \
+	examples/route.lua \
+	examples/termination.yaml

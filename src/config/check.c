@@ -125,6 +125,8 @@ add_route(struct reader *r, struct endpoint *e, const struct node *n)
 static void
 inherit_timeouts(struct endpoint *e, const struct timeout_settings *timeouts)
 {
+	if (e->handshake_ms == 0)
+		e->handshake_ms = timeouts->handshake_ms;
 	if (e->connect_ms == 0)
 		e->connect_ms = timeouts->connect_ms;
 	if (e->idle_ms == 0)
@@ -185,9 +187,11 @@ check_endpoints(struct reader *r, const struct node *root)
 		inherit_timeouts(e, &s->timeouts);
 		add_route(r, e, n);
 		check_upstream(r, e, n);
+		check_termination(r, e, n);
 		check_loops(r, e, n);
 	}
 	find_default_endpoint(r);
+	check_default_termination(r);
 	if (s->endpoint_count == 0 && s->edge_script < 0 && !r->failed)
 		reader_complain(r, &root->origin,
 		    "there is nothing to serve: no endpoint and no policy");

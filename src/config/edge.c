@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/nearest.h"
 #include "base/units.h"
@@ -266,30 +267,45 @@ read_log_target(
 	s->log_target = is_word ? reader_copy(r, text) : reader_path(r, n, key);
 }
 
-/* Events that the design knows; only the first is written today. */
+/* Events that the design knows; the first ones are written today. */
 static const char *const event_types[] = { "tcp_connection_closed.v0",
-	"agent_session_start.v0", "agent_session_stop.v0", "endpoint_online.v0",
-	"endpoint_offline.v0", "config_reloaded.v0",
-	"certificate_expiring.v0" };
+	"certificate_expiring.v0", "agent_session_start.v0",
+	"agent_session_stop.v0", "endpoint_online.v0", "endpoint_offline.v0",
+	"config_reloaded.v0" };
+#define WRITTEN_TODAY 2
+
+static size_t
+find_event_type(const char *text)
+{
+	size_t i = 0;
+
+	while (i < ARRAY_COUNT(event_types) && strcmp(text, event_types[i]))
+		i++;
+	return i;
+}
 
 static void
 check_event_type(struct reader *r, const struct node *n, const struct key *key)
 {
+	size_t type = n->kind == NODE_SCALAR ? find_event_type(n->text) : 0;
 	const char *near;
 
-	if (n->kind != NODE_SCALAR || !strcmp(n->text, event_types[0]))
+	if (type < WRITTEN_TODAY)
 		return;
-	for (size_t i = 1; i < ARRAY_COUNT(event_types); i++) {
-		if (!strcmp(n->text, event_types[i])) {
-			reader_complain(r, &n->origin,
-			    "'%s' is not in this version of Lunette", n->text);
-			return;
-		}
+	if (type < ARRAY_COUNT(event_types)) {
+		reader_complain(r, &n->origin,
+		    "'%s' is not in this version of Lunette", n->text);
+		return;
 	}
-	near = nearest_word(span_text(n->text), event_types, 1);
-	reader_complain(r, &n->origin, "'%s': unknown event '%s'; %s '%s'%s",
-	    key->name, n->text,
-	    near ? "did you mean" : "known:", event_types[0], near ? "?" : "");
+	near = nearest_word(span_text(n->text), event_types, WRITTEN_TODAY);
+	if (near != NULL)
+		reader_complain(r, &n->origin,
+		    "'%s': unknown event '%s'; did you mean '%s'?", key->name,
+		    n->text, near);
+	else
+		reader_complain(r, &n->origin,
+		    "'%s': unknown event '%s'; known: '%s', '%s'", key->name,
+		    n->text, event_types[0], event_types[1]);
 }
 
 void
@@ -345,5 +361,41 @@ read_events(
 				reader_complain(r, &n->items[i]->origin,
 				    "events go to the same place as in line %u",
 				    n->items[k]->origin.line);
+	}
+}
+
+/* As systemd and the XDG base directories say: what is relative is ignored. */
+static const char *
+folder_in_environment(const char *name)
+{
+	const char *folder = getenv(name);
+
+	return folder != NULL && folder[0] == '/' ? folder : NULL;
+}
+
+void
+reader_default_state(struct reader *r)
+{
+	struct snapshot *s = r->s;
+	const char *service = folder_in_environment("STATE_DIRECTORY");
+	const char *own = folder_in_environment("XDG_STATE_HOME");
+	const char *home = folder_in_environment("HOME");
+	int len;
+
+	if (s->state != NULL || r->failed)
+		return;
+	if (service != NULL)
+		/* The first, if the service has several. */
+		len = asprintf(
+		    &s->state, "%.*s", (int)strcspn(service, ":"), service);
+	else if (geteuid() != 0 && own != NULL)
+		len = asprintf(&s->state, "%s/lunette", own);
+	else if (geteuid() != 0 && home != NULL)
+		len = asprintf(&s->state, "%s/.local/state/lunette", home);
+	else
+		len = asprintf(&s->state, "%s", STATE_FOLDER);
+	if (len < 0) {
+		s->state = NULL;
+		reader_no_memory(r);
 	}
 }

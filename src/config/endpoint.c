@@ -38,6 +38,12 @@ endpoint_free(struct endpoint *e)
 	}
 	free(e->label_names);
 	free(e->label_values);
+	free(e->termination.certificate);
+	free(e->termination.alpn);
+	trust_put(e->termination.trust);
+	free(e->upstream_tls.server_name);
+	free(e->upstream_tls.certificate);
+	trust_put(e->upstream_tls.trust);
 	netset_free(e->allow);
 	netset_free(e->deny);
 	free(e->upstreams);
@@ -219,6 +225,9 @@ read_proxy_tlvs(
 		if (word >= 0)
 			e->proxy_tlvs |= 1u << word;
 	}
+	/* It travels within the other. */
+	if (e->proxy_tlvs & PROXY_SEND_CLIENT_CERTIFICATE)
+		e->proxy_tlvs |= PROXY_SEND_SSL;
 }
 
 void

@@ -64,3 +64,16 @@ index_add(struct index *x, struct span name, size_t value, size_t *known)
 	x->count++;
 	return 0;
 }
+
+bool
+index_find(const struct index *x, struct span name, size_t *value)
+{
+	const struct index_entry *entry;
+
+	if (x->size == 0)
+		return false;
+	entry = find(x->entries, x->size, name);
+	if (entry->used)
+		*value = entry->value;
+	return entry->used;
+}

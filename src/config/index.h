@@ -28,4 +28,7 @@ void index_fini(struct index *x);
 int index_add(
     struct index *x, struct span name, size_t value, size_t *known) MUST_CHECK;
 
+/* The value of a name, if it has one. */
+bool index_find(const struct index *x, struct span name, size_t *value);
+
 #endif

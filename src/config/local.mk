@@ -1,6 +1,7 @@
 noinst_LIBRARIES += libconfig.a
 libconfig_a_CPPFLAGS = $(AM_CPPFLAGS) $(YAML_CFLAGS)
 libconfig_a_SOURCES = \
+	src/config/certificates.c \
 	src/config/check.c \
 	src/config/edge.c \
 	src/config/endpoint.c \
@@ -10,6 +11,7 @@ libconfig_a_SOURCES = \
 	src/config/reader.c \
 	src/config/schema.c src/config/schema.h \
 	src/config/snapshot.c src/config/snapshot.h \
+	src/config/termination.c \
 	src/config/tree.c src/config/tree.h \
 	src/config/yaml.c src/config/yaml.h
 

@@ -9,6 +9,7 @@
 
 #include "base/nearest.h"
 #include "base/units.h"
+#include "tls/stream.h"
 
 #define MAX_SECTION_KEYS 40
 #define AMOUNT_SIZE 32
@@ -23,6 +24,17 @@ reader_complain(
 	problems_vadd(r->problems, where, format, args);
 	va_end(args);
 	r->failed = true;
+}
+
+void
+reader_warn(
+    struct reader *r, const struct origin *where, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	problems_vadd(r->s->warnings, where, format, args);
+	va_end(args);
 }
 
 void
@@ -196,6 +208,20 @@ reader_array(struct reader *r, size_t count, size_t size)
 	return array;
 }
 
+void *
+reader_grow(struct reader *r, void *array, size_t count, size_t size)
+{
+	void *grown;
+
+	/* At each power of two. */
+	if ((count & (count - 1)) != 0)
+		return array;
+	grown = reallocarray(array, count ? 2 * count : 1, size);
+	if (grown == NULL)
+		reader_no_memory(r);
+	return grown;
+}
+
 bool
 reader_list(struct reader *r, const struct node *n, const struct key *key)
 {
@@ -277,8 +303,8 @@ reader_path(struct reader *r, const struct node *n, const struct key *key)
 	return path;
 }
 
-static bool
-check_readable(struct reader *r, const struct node *n, const char *path)
+bool
+reader_readable(struct reader *r, const struct node *n, const char *path)
 {
 	struct stat st;
 
@@ -309,7 +335,7 @@ read_readable_file(
 	char *path = reader_path(r, n, key);
 
 	if (path != NULL)
-		check_readable(r, n, path);
+		reader_readable(r, n, path);
 	set_text(key, target, path);
 }
 
@@ -319,27 +345,24 @@ add_script(struct reader *r, char *path)
 {
 	struct snapshot *s = r->s;
 	size_t at = s->script_count;
-	char **scripts = s->scripts;
+	char **scripts = reader_grow(r, s->scripts, at, sizeof(*scripts));
 	int err;
 
-	if ((at & (at - 1)) == 0) {
-		scripts =
-		    realloc(scripts, (at ? 2 * at : 1) * sizeof(*scripts));
-		if (scripts == NULL)
-			goto fail;
-		s->scripts = scripts;
-	}
-	err = index_add(&r->scripts, span_text(path), at, &at);
-	if (err == -ENOMEM)
+	if (scripts == NULL)
 		goto fail;
+	s->scripts = scripts;
+	err = index_add(&r->scripts, span_text(path), at, &at);
 	if (err == -EEXIST)
 		free(path);
-	else
+	else if (err == 0)
 		scripts[s->script_count++] = path;
+	else
+		goto no_memory;
 	return (int)at;
+no_memory:
+	reader_no_memory(r);
 fail:
 	free(path);
-	reader_no_memory(r);
 	return -1;
 }
 
@@ -350,11 +373,39 @@ reader_script(struct reader *r, const struct node *n, const struct key *key)
 
 	if (path == NULL)
 		return -1;
-	if (!check_readable(r, n, path)) {
+	if (!reader_readable(r, n, path)) {
 		free(path);
 		return -1;
 	}
 	return add_script(r, path);
+}
+
+void
+path_list_fini(struct path_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->paths[i]);
+	free(list->paths);
+	*list = (struct path_list){ 0 };
+}
+
+void
+read_paths(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct path_list *list = member(key, target);
+	size_t count = n->kind == NODE_LIST ? n->item_count : 1;
+
+	if (n->kind == NODE_LIST && !reader_list(r, n, key))
+		return;
+	list->paths = reader_array(r, count, sizeof(*list->paths));
+	for (size_t i = 0; list->paths != NULL && i < count; i++) {
+		const struct node *at = n->kind == NODE_LIST ? n->items[i] : n;
+		char *path = reader_path(r, at, key);
+
+		if (path != NULL)
+			list->paths[list->count++] = path;
+	}
 }
 
 static void
@@ -365,6 +416,9 @@ store(const struct key *key, void *target, uint64_t value)
 	switch (key->size) {
 	case sizeof(uint8_t):
 		*(uint8_t *)at = (uint8_t)value;
+		break;
+	case sizeof(uint16_t):
+		*(uint16_t *)at = (uint16_t)value;
 		break;
 	case sizeof(unsigned):
 		*(unsigned *)at = (unsigned)value;
@@ -584,6 +638,23 @@ read_word(
 
 	if (word >= 0)
 		store(key, target, (uint64_t)word);
+}
+
+void
+read_tls_version(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	const char *text = reader_text(r, n, key);
+
+	if (text == NULL)
+		return;
+	if (!strcmp(text, "1.2"))
+		store(key, target, TLS_VERSION_1_2);
+	else if (!strcmp(text, "1.3"))
+		store(key, target, TLS_VERSION_1_3);
+	else
+		reader_complain(
+		    r, &n->origin, "'%s' must be 1.2 or 1.3", key->name);
 }
 
 static void

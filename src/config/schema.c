@@ -35,6 +35,8 @@ static const char *const balance_words[] = { "round_robin", "least_connections",
 static const char *const tlv_words[] = { "authority", "alpn", "unique_id",
 	"crc32c", "ssl", "client_certificate", NULL };
 static const char *const format_words[] = { "term", "logfmt", "json", NULL };
+static const char *const local_ca_words[] = { "off", "auto", NULL };
+static const char *const auth_words[] = { "request", "require", NULL };
 static const char *const level_words[] = { "debug", "info", "warn", "error",
 	NULL };
 
@@ -108,7 +110,14 @@ static const struct key limit_keys[] = {
 	{ "connections_per_client", NUMBER(1, 10000000),
 	    IN(limit_settings, connections_per_client), .shown = "off",
 	    .help = "Connections of one client address at one time." },
-	{ "handshakes_per_second", LATER },
+	{ "handshakes_per_second", NUMBER(1, 10000000),
+	    IN(limit_settings, handshakes_per_second), .shown = "off",
+	    .help = "TLS handshakes of the process that begin in a second." },
+	{ "handshakes_per_second_per_client", NUMBER(1, 10000000),
+	    IN(limit_settings, handshakes_per_second_per_client),
+	    .shown = "off",
+	    .help = "TLS handshakes of one client address that begin in a "
+		    "second." },
 };
 static const struct section limits = SECTION(limit_keys);
 
@@ -117,6 +126,10 @@ static const struct key timeout_keys[] = {
 	    .fallback = "3s", .help = "For a whole PROXY header." },
 	{ "hello", DURATION(10, HOURS(1)), IN(timeout_settings, hello_ms),
 	    .fallback = "3s", .help = "For a whole ClientHello." },
+	{ "handshake", DURATION(10, HOURS(1)),
+	    IN(timeout_settings, handshake_ms), .fallback = "10s",
+	    .help = "For the whole TLS handshake, with a client and with an "
+		    "upstream." },
 	{ "connect", DURATION(10, HOURS(1)), IN(timeout_settings, connect_ms),
 	    .fallback = "3s", .help = "For one attempt to reach an upstream." },
 	{ "idle", DURATION(10, DAYS(30)), IN(timeout_settings, idle_ms),
@@ -124,7 +137,6 @@ static const struct key timeout_keys[] = {
 	{ "drain", DURATION(0, DAYS(1)), IN(timeout_settings, drain_ms),
 	    .fallback = "30s",
 	    .help = "For connections to end when the edge stops." },
-	{ "handshake", LATER },
 };
 static const struct section timeouts = SECTION(timeout_keys);
 
@@ -140,6 +152,19 @@ static const struct key log_keys[] = {
 	    .help = "The least important lines that are written." },
 };
 static const struct section log_section = SECTION(log_keys);
+
+static const struct key ticket_keys[] = {
+	{ "keys", read_readable_file, "file", IN(snapshot, ticket_keys),
+	    .shown = "made and rotated here",
+	    .help = "Keys of 80 bytes, raw or in base64 a line each; the last "
+		    "one seals, all open. For several edges that know each "
+		    "other's sessions." },
+	{ "life", DURATION(0, DAYS(7)), IN(snapshot, session_life_ms),
+	    .fallback = "2h",
+	    .help = "How long after its full handshake a session may be "
+		    "resumed; 0 is never." },
+};
+static const struct section session_tickets = SECTION(ticket_keys);
 
 static const struct key edge_keys[] = {
 	{ "listen", read_listeners, "list of maps or addresses", RANGE(1, 256),
@@ -168,11 +193,20 @@ static const struct key edge_keys[] = {
 	    .offset = offsetof(struct snapshot, timeouts),
 	    .help = "How long the edge waits in each state." },
 	{ "log", MAP(log_section), .help = "The log." },
+	{ "state", read_path, "folder", IN(snapshot, state),
+	    .shown = "see FILES", .change = ON_RESTART,
+	    .help = "Where what must outlive the process is kept: the local "
+		    "CA." },
+	{ "local_ca", WORD(local_ca_words), IN(snapshot, local_ca),
+	    .fallback = "off", .change = ON_RESTART,
+	    .help = "Whether names of endpoints that end TLS here, and that "
+		    "no certificate covers, get one from a CA that is made "
+		    "in the state folder." },
+	{ "session_tickets", MAP(session_tickets),
+	    .help = "How clients resume TLS sessions that ended here." },
 	{ "agents", LATER },
 	{ "admin", LATER },
-	{ "state", LATER },
 	{ "base_domain", LATER },
-	{ "local_ca", LATER },
 	{ "cluster", LATER },
 };
 static const struct section edge = SECTION(edge_keys);
@@ -199,6 +233,9 @@ static const struct key health_keys[] = {
 static const struct section health = SECTION(health_keys);
 
 static const struct key endpoint_timeout_keys[] = {
+	{ "handshake", DURATION(10, HOURS(1)), IN(endpoint, handshake_ms),
+	    .shown = "the edge's",
+	    .help = "As edge.timeouts.handshake, for this endpoint." },
 	{ "connect", DURATION(10, HOURS(1)), IN(endpoint, connect_ms),
 	    .shown = "the edge's",
 	    .help = "As edge.timeouts.connect, for this endpoint." },
@@ -217,6 +254,39 @@ static const struct key upstream_keys[] = {
 };
 const struct section schema_upstream = SECTION(upstream_keys);
 
+static const struct key mutual_tls_keys[] = {
+	{ "cas", read_paths, "file or list of files", RANGE(1, 64),
+	    IN(mutual_tls_entry, cas), .required = true,
+	    .help = "Certificates of the CAs whose clients are let in, PEM." },
+	{ "mode", WORD(auth_words), IN(mutual_tls_entry, mode),
+	    .shown = "require",
+	    .help = "Whether a client must have a certificate; with request "
+		    "it may do without, but one that it shows must be good." },
+	{ "crls", read_paths, "file or list of files", RANGE(1, 64),
+	    IN(mutual_tls_entry, crls), .shown = "none",
+	    .help = "Revocation lists, PEM; if there are any, each CA of a "
+		    "client's chain must have one." },
+};
+const struct section schema_mutual_tls = SECTION(mutual_tls_keys);
+
+static const struct key upstream_tls_keys[] = {
+	{ "verify", read_verify, "boolean", IN(upstream_tls_settings, verify),
+	    .shown = "true, but for loopback and Unix sockets",
+	    .help = "Whether the upstream's certificate must be good." },
+	{ "cas", read_upstream_cas, "file or list of files", RANGE(1, 64),
+	    IN(upstream_tls_settings, trust), .shown = "the system's",
+	    .help = "Certificates of the CAs that it may come from, PEM." },
+	{ "server_name", read_server_name, "name or IP address",
+	    IN(upstream_tls_settings, server_name), .shown = "the address's",
+	    .help = "The name that is asked for and must be in its "
+		    "certificate." },
+	{ "certificate", read_text, "name of a certificate", RANGE(1, 64),
+	    IN(upstream_tls_settings, certificate), .shown = "none",
+	    .help = "What the edge shows when the upstream asks for a "
+		    "certificate." },
+};
+static const struct section upstream_tls = SECTION(upstream_tls_keys);
+
 static const struct key endpoint_keys[] = {
 	{ "url", read_url, "tls:// and a name", .required = true,
 	    .help = "The name that clients ask for (SNI); \"tls://*.name\" is "
@@ -225,9 +295,32 @@ static const struct key endpoint_keys[] = {
 	    RANGE(1, 256), .section = &schema_upstream, .list = true,
 	    .shown = "none: a policy chooses",
 	    .help = "Where its connections go." },
-	{ "terminate_at", WORD(terminate_words), .later = 1 << 0 | 1 << 1,
+	{ "terminate_at", WORD(terminate_words), .later = 1 << 1,
 	    IN(endpoint, terminate_at), .fallback = "upstream",
-	    .help = "Who ends the TLS." },
+	    .help = "Who ends the client's TLS: this edge, which can then "
+		    "read the bytes, or the upstream." },
+	{ "certificate", read_text, "name of a certificate", RANGE(1, 64),
+	    IN(endpoint, termination.certificate),
+	    .shown = "chosen by the name asked for",
+	    .help = "The one that is shown whatever name is asked for." },
+	{ "min_version", read_tls_version, "1.2 or 1.3",
+	    IN(endpoint, termination.min_version), .fallback = "1.2",
+	    .help = "The oldest version of TLS that is spoken." },
+	{ "max_version", read_tls_version, "1.2 or 1.3",
+	    IN(endpoint, termination.max_version), .fallback = "1.3",
+	    .help = "The newest one." },
+	{ "alpn", read_alpn, "list of texts", RANGE(1, 64), .shown = "none",
+	    .help = "The protocols that may be agreed on, the preferred one "
+		    "first; a client that offers only others is refused." },
+	{ "mutual_tls", read_mutual_tls, "map", .section = &schema_mutual_tls,
+	    .shown = "none", .help = "Asks clients for a certificate." },
+	{ "handshakes_per_second", NUMBER(1, 10000000),
+	    IN(endpoint, handshakes_per_second), .shown = "off",
+	    .help = "TLS handshakes of the endpoint that begin in a second." },
+	{ "upstream_tls", MAP(upstream_tls),
+	    .offset = offsetof(struct endpoint, upstream_tls),
+	    .help = "How TLS is spoken to upstreams with tls://, where the "
+		    "client's TLS ended here." },
 	{ "balance", WORD(balance_words), IN(endpoint, balance),
 	    .fallback = "round_robin",
 	    .help = "How one of several upstreams is chosen." },
@@ -241,8 +334,7 @@ static const struct key endpoint_keys[] = {
 	    .help = "Version of the PROXY header sent to the upstream; 0 is "
 		    "none." },
 	{ "proxy_tlvs", read_proxy_tlvs, "list of words", RANGE(1, 6),
-	    .words = tlv_words, .later = 1 << 4 | 1 << 5,
-	    IN(endpoint, proxy_tlvs), .shown = "none",
+	    .words = tlv_words, IN(endpoint, proxy_tlvs), .shown = "none",
 	    .help = "What the header of version 2 tells besides addresses." },
 	{ "policy", read_endpoint_policy, "file",
 	    .help = "A Lua script that decides about its connections, after "
@@ -257,9 +349,6 @@ static const struct key endpoint_keys[] = {
 	    .help = "For policies, as conn.endpoint.metadata." },
 	{ "labels", read_labels, "map of texts", RANGE(0, 64),
 	    .help = "For policies, as conn.endpoint.labels." },
-	{ "certificate", LATER },
-	{ "mutual_tls", LATER },
-	{ "upstream_tls", LATER },
 	{ "name", LATER },
 	{ "pooling_enabled", LATER },
 	{ "agent_tls_termination", LATER },
@@ -274,23 +363,45 @@ static const struct key event_keys[] = {
 	{ "types", read_event_types, "list of words", RANGE(1, 64),
 	    .shown = "all",
 	    .help = "The events that this sink gets: "
-		    "\"tcp_connection_closed.v0\"." },
+		    "\"tcp_connection_closed.v0\", "
+		    "\"certificate_expiring.v0\"." },
 };
 const struct section schema_event = SECTION(event_keys);
+
+static const struct key certificate_keys[] = {
+	{ "name", read_text, "text", RANGE(1, 64),
+	    IN(certificate_entry, pair.label), .shown = "none",
+	    .help = "By which endpoints and policies name it; shared only by "
+		    "certificates with different kinds of key." },
+	{ "crt", read_path, "file", IN(certificate_entry, pair.crt),
+	    .help = "The certificate and its chain, PEM, the leaf first." },
+	{ "key", read_path, "file", IN(certificate_entry, pair.key),
+	    .shown = "in crt", .help = "The private key, PEM." },
+	{ "folder", read_path, "folder", IN(certificate_entry, folder),
+	    .help = "Instead of crt: all NAME.crt and NAME.pem in a folder, "
+		    "each with the key in NAME.key or in the same file." },
+	{ "ocsp", read_ocsp, "auto, fetch, off or file", .shown = "auto",
+	    .help = "Where the stapled OCSP response comes from: the CA's "
+		    "responder (fetch; auto only if the certificate must be "
+		    "stapled) or a file, DER." },
+};
+const struct section schema_certificate = SECTION(certificate_keys);
 
 static const struct key root_keys[] = {
 	{ "version", read_version, "1", .required = true,
 	    .help = "The version of the file's format." },
 	{ "edge", MAP(edge), .help = "The edge itself." },
+	{ "certificates", read_certificates, "list of maps", RANGE(0, 1000000),
+	    .section = &schema_certificate, .list = true,
+	    .help = "What the edge shows to clients whose TLS ends here; "
+		    "chosen by the name they ask for." },
 	{ "endpoints", read_endpoints, "list of maps", RANGE(0, 1000000),
 	    .section = &schema_endpoint, .list = true,
 	    .help = "The names that are served, and where they lead." },
 	{ "events", read_events, "list of maps", RANGE(0, 16),
 	    .section = &schema_event, .list = true,
 	    .help = "Where events about connections go." },
-	{ "certificates", LATER },
 	{ "cluster", LATER },
-	{ "local_ca", LATER },
 	{ "agent", LATER },
 };
 const struct section schema_root = SECTION(root_keys);

@@ -25,6 +25,8 @@ struct reader {
 	struct index scripts; /* path to its place in the snapshot */
 	const struct node *default_endpoint; /* checked when all are known */
 	const struct node **endpoint_nodes;  /* by the endpoint's index */
+	struct certificate_reading *certificates; /* NULL: there are none */
+	struct trust_reading *trusts;		  /* NULL: there are none */
 };
 
 struct key;
@@ -60,6 +62,8 @@ extern const struct section schema_listener;
 extern const struct section schema_endpoint;
 extern const struct section schema_upstream;
 extern const struct section schema_event;
+extern const struct section schema_certificate;
+extern const struct section schema_mutual_tls;
 
 /* "10ms to 1h": what a number, size or duration may be; nothing for others. */
 void key_range(const struct key *key, struct text *out);
@@ -68,6 +72,9 @@ void key_range(const struct key *key, struct text *out);
 void reader_complain(struct reader *r, const struct origin *where,
     const char *format, ...) PRINTF_LIKE(3, 4);
 void reader_no_memory(struct reader *r);
+/* Notes what is odd but no error. */
+void reader_warn(struct reader *r, const struct origin *where,
+    const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* Stores the defaults of all keys, those of maps below included. */
 void section_defaults(
@@ -96,6 +103,18 @@ char *reader_path(
 int reader_script(
     struct reader *r, const struct node *n, const struct key *key);
 void *reader_array(struct reader *r, size_t count, size_t size);
+/* Room for one element more behind the `count` that there are. NULL without
+ * memory, and the array is as it was. */
+void *reader_grow(struct reader *r, void *array, size_t count, size_t size);
+bool reader_readable(struct reader *r, const struct node *n, const char *path);
+
+/* Paths that a key names: one, or a list of them. */
+struct path_list {
+	char **paths;
+	size_t count;
+};
+
+void path_list_fini(struct path_list *list);
 /* A list of texts. */
 void reader_texts(struct reader *r, const struct node *n, const struct key *key,
     char ***out, size_t *count);
@@ -103,15 +122,49 @@ void reader_texts(struct reader *r, const struct node *n, const struct key *key,
 /* How values are read; `read` of a key. Common ones: */
 read_function read_section, read_text, read_path, read_readable_file,
     read_duration, read_size, read_number, read_boolean, read_word,
-    read_networks;
+    read_networks, read_paths;
 /* of the edge: */
 read_function read_version, read_listeners, read_listen_address,
     read_proxy_versions, read_workers, read_default_endpoint, read_policy_file,
-    read_folders, read_servers, read_log_target, read_events, read_event_types;
+    read_folders, read_servers, read_log_target, read_events, read_event_types,
+    read_certificates, read_ocsp;
 /* of an endpoint: */
 read_function read_endpoints, read_url, read_upstreams, read_upstream_address,
     read_restriction, read_proxy_tlvs, read_endpoint_policy, read_labels,
-    read_metadata;
+    read_metadata, read_tls_version, read_alpn, read_mutual_tls, read_verify,
+    read_upstream_cas, read_server_name;
+
+/* One entry of `certificates`: a pair, or a folder of pairs. */
+struct certificate_entry {
+	struct certificate_settings pair;
+	char *folder;
+};
+
+/* `mutual_tls` as it is written. */
+struct mutual_tls_entry {
+	struct path_list cas, crls;
+	unsigned mode;
+};
+
+/* Puts the edge's state folder where it belongs if the file does not say. */
+void reader_default_state(struct reader *r);
+
+/* Loads all certificates that were read, into the snapshot's keyring. */
+void certificates_load(struct reader *r);
+/* Complains unless there is a certificate with this label. */
+void certificates_need_label(
+    struct reader *r, const struct node *n, const char *label);
+/* Whether a certificate could be shown for the pattern, or it cannot be known
+ * since some could not be loaded. */
+bool certificates_cover(struct reader *r, const struct host *pattern);
+void certificates_done(struct reader *r);
+
+/* What is wrong with how an endpoint ends TLS, and begins it again. */
+void check_termination(
+    struct reader *r, const struct endpoint *e, const struct node *n);
+/* After the default endpoint was found. */
+void check_default_termination(struct reader *r);
+void trusts_done(struct reader *r);
 
 /* What one key alone cannot show: duplicates, missing parts, what would loop.
  */

@@ -1,12 +1,12 @@
 #include "config/snapshot.h"
 
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "config/schema.h"
 
-/* Not in the file: what they bound is our own business. */
-#define HANDSHAKE_MS 10000
+/* Not in the file: what it bounds is our own business. */
 #define LINGER_MS 2000
 
 static struct snapshot *
@@ -19,14 +19,14 @@ snapshot_new(void)
 	atomic_init(&s->refs, 1);
 	s->begun_wall_us = clock_wall_us();
 	s->edge_script = -1;
-	s->timeouts.handshake_ms = HANDSHAKE_MS;
 	s->timeouts.linger_ms = LINGER_MS;
 	s->routes = routes_new();
-	if (s->routes == NULL) {
-		free(s);
-		return NULL;
-	}
-	return s;
+	s->keyring = keyring_new();
+	s->warnings = problems_new();
+	if (s->routes != NULL && s->keyring != NULL && s->warnings != NULL)
+		return s;
+	snapshot_put(s);
+	return NULL;
 }
 
 struct snapshot *
@@ -42,7 +42,11 @@ snapshot_build(struct tree *t, const char *folder, struct problems *p)
 	}
 	section_defaults(&r, &schema_root, r.s);
 	section_read(&r, root, "configuration", &schema_root, r.s);
+	reader_default_state(&r);
+	certificates_load(&r);
 	check_snapshot(&r, root);
+	certificates_done(&r);
+	trusts_done(&r);
 	free(r.endpoint_nodes);
 	index_fini(&r.scripts);
 	if (r.failed) {
@@ -88,17 +92,36 @@ free_events(struct snapshot *s)
 }
 
 static void
+free_certificates(struct snapshot *s)
+{
+	for (size_t i = 0; i < s->certificate_count; i++) {
+		free(s->certificates[i].label);
+		free(s->certificates[i].crt);
+		free(s->certificates[i].key);
+		free(s->certificates[i].ocsp_file);
+	}
+	free(s->certificates);
+	free_texts(s->certificate_folders, s->certificate_folder_count);
+	keyring_put(s->keyring);
+	free(s->ticket_keys);
+}
+
+static void
 snapshot_free(struct snapshot *s)
 {
 	routes_free(s->routes);
+	problems_free(s->warnings);
 	for (size_t i = 0; i < s->endpoint_count; i++)
 		endpoint_put(s->endpoints[i]);
 	free(s->endpoints);
 	free_listeners(s);
 	free_events(s);
+	free_certificates(s);
 	free_texts(s->scripts, s->script_count);
 	free_texts(s->policy.path, s->policy.path_count);
 	free(s->user);
+	free(s->state);
+	free(s->keylog);
 	free(s->resolver_servers);
 	free(s->geo_database);
 	free(s->log_target);
@@ -141,6 +164,17 @@ snapshot_endpoint(const struct snapshot *s, struct span url)
 	if (host_parse_url(url, &domain, NULL) < 0)
 		return NULL;
 	return routes_get(s->routes, &domain);
+}
+
+bool
+snapshot_has_certificate(const struct snapshot *s, const char *label)
+{
+	struct key_choice choice;
+	bool found = keyring_labelled(s->keyring, label, time(NULL), &choice);
+
+	if (found)
+		key_choice_put(&choice);
+	return found;
 }
 
 const char *

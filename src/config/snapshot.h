@@ -179,6 +179,7 @@ struct snapshot {
 	char *log_target;
 	enum log_format log_format;
 	enum log_level log_level;
+	struct problems *warnings; /* what is odd but no error; never NULL */
 };
 
 /*

@@ -1,5 +1,6 @@
 # Unit tests of src/config.
-CONFIG_UNIT_LIBS = libconfig.a libwire.a libbase.a $(YAML_LIBS) $(UNIT_LIBS)
+CONFIG_UNIT_LIBS = libconfig.a libtls.a libwire.a libbase.a $(YAML_LIBS) \
+	$(OPENSSL_LIBS) $(UNIT_LIBS)
 CONFIG_FIXTURE = tests/unit/config_fixture.c tests/unit/config_fixture.h
 
 check_PROGRAMS += tests/unit/test_tree
@@ -17,18 +18,32 @@ tests_unit_test_snapshot_SOURCES = tests/unit/test_snapshot.c $(CONFIG_FIXTURE)
 tests_unit_test_snapshot_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_snapshot_LDADD = $(CONFIG_UNIT_LIBS)
 
+# With certificates that it makes itself.
+check_PROGRAMS += tests/unit/test_certificates
+tests_unit_test_certificates_SOURCES = tests/unit/test_certificates.c \
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_certificates_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_certificates_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_termination
+tests_unit_test_termination_SOURCES = tests/unit/test_termination.c \
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_termination_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_termination_LDADD = $(CONFIG_UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_config_memory
 tests_unit_test_config_memory_SOURCES = tests/unit/test_config_memory.c \
-	$(CONFIG_FIXTURE)
-tests_unit_test_config_memory_CPPFLAGS = $(UNIT_CPPFLAGS)
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_config_memory_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_config_memory_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
-	-Wl,--wrap=strdup -Wl,--wrap=asprintf
+	-Wl,--wrap=reallocarray -Wl,--wrap=strdup -Wl,--wrap=asprintf
 tests_unit_test_config_memory_LDADD = $(CONFIG_UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_examples
-tests_unit_test_examples_SOURCES = tests/unit/test_examples.c $(CONFIG_FIXTURE)
-tests_unit_test_examples_CPPFLAGS = $(UNIT_CPPFLAGS) \
+tests_unit_test_examples_SOURCES = tests/unit/test_examples.c \
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_examples_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_unit_test_examples_LDADD = $(CONFIG_UNIT_LIBS)
 

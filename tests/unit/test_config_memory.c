@@ -4,26 +4,31 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config_fixture.h"
+#include "tls_support.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
+void *__real_reallocarray(void *old, size_t count, size_t size);
 char *__real_strdup(const char *text);
 int __real_asprintf(char **out, const char *format, ...);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
 char *__wrap_strdup(const char *text);
 int __wrap_asprintf(char **out, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* The allocation that fails, counted from 1; 0: none. */
 static unsigned fail_at;
-static unsigned allocation_count;
-static unsigned allocations_used; /* by the last build */
+static atomic_uint allocation_count; /* certificates have threads */
+static unsigned allocations_used;    /* by the last build */
 
 static bool
 fails(void)
@@ -47,6 +52,12 @@ void *
 __wrap_realloc(void *old, size_t size)
 {
 	return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *
+__wrap_reallocarray(void *old, size_t count, size_t size)
+{
+	return fails() ? NULL : __real_reallocarray(old, count, size);
 }
 
 char *
@@ -92,6 +103,25 @@ static const char good[] =
     "- { url: \"tls://*.b.test\", upstream: [ 192.0.2.1:1 ] }\n"
     "events: [ { file: e, types: [ tcp_connection_closed.v0 ] } ]\n";
 
+/* What ends TLS, and all that it reads. */
+static const char ending[] =
+    "version: 1\n"
+    "edge: { local_ca: auto, state: s, session_tickets: { keys: a.pem } }\n"
+    "certificates:\n"
+    "- { name: app, crt: a.pem, ocsp: a.pem }\n"
+    "- { folder: pairs, ocsp: off }\n"
+    "endpoints:\n"
+    "- url: tls://a.test\n"
+    "  upstream: tls://192.0.2.1:1\n"
+    "  terminate_at: edge\n"
+    "  certificate: app\n"
+    "  alpn: [ h2, http/1.1 ]\n"
+    "  mutual_tls: { cas: [ ca.pem ], crls: ca.crl }\n"
+    "  upstream_tls: { cas: ca.pem, server_name: b.test,\n"
+    "    certificate: app }\n"
+    "- { url: tls://b.test, upstream: \"192.0.2.1:1\",\n"
+    "    terminate_at: edge, mutual_tls: { cas: ca.pem, crls: ca.crl } }\n";
+
 static const char bad[] =
     "version: 2\n"
     "edge: { default_endpoint: b.test, hide: 1, workers: x }\n"
@@ -99,12 +129,14 @@ static const char bad[] =
     "- { url: tls://a.test, policy: none.lua, upstream: y }\n"
     "- { url: tls://a.test, policy: none.lua, upstream: y }\n";
 
+static const char *folder = "/tmp";
+
 static bool
 build(const char *text, size_t *problem_count)
 {
 	struct problems *p = problems_new();
 	struct tree *t = tree_parse(FIXTURE_NAME, span_text(text), p);
-	struct snapshot *s = t ? snapshot_build(t, "/tmp", p) : NULL;
+	struct snapshot *s = t ? snapshot_build(t, folder, p) : NULL;
 	bool built = s != NULL;
 
 	/* What follows is Check's and ours, and must work. */
@@ -150,6 +182,34 @@ START_TEST(any_allocation_may_fail)
 		ck_assert(!built || n == 1);
 	}
 	ck_assert_uint_eq(count_allocations(good, &built), total);
+}
+END_TEST
+
+START_TEST(any_allocation_for_certificates_may_fail)
+{
+	struct made *ca = make((struct recipe){ .ca = true });
+	struct made *a = make((struct recipe){ .names = "DNS:a.test" });
+	unsigned total;
+	bool built;
+
+	make_file("a.pem", join(a->crt, a->key_pem, NULL));
+	make_file("ca.pem", ca->crt);
+	make_file("ca.crl", make_crl(ca, NULL, 0, 0, 0));
+	folder = make_folder();
+	ck_assert_int_eq(mkdir(path_of("pairs"), 0700), 0);
+	ck_assert_int_eq(link(path_of("a.pem"), path_of("pairs/x.pem")), 0);
+	total = count_allocations(ending, &built);
+	ck_assert(built);
+	for (unsigned n = 1; n <= total; n++) {
+		size_t problem_count;
+
+		allocation_count = 0;
+		fail_at = n;
+		built = build(ending, &problem_count);
+		/* tls/ can do without some of it. */
+		ck_assert_msg(
+		    built != (problem_count > 0) || n == 1, "allocation %u", n);
+	}
 }
 END_TEST
 
@@ -245,6 +305,7 @@ static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, any_allocation_may_fail);
+	tcase_add_test(tcase, any_allocation_for_certificates_may_fail);
 	tcase_add_test(tcase, any_allocation_may_fail_on_the_way_to_a_refusal);
 	tcase_add_test(tcase, any_allocation_of_a_file_may_fail);
 	tcase_add_test(tcase, any_allocation_of_a_flag_may_fail);

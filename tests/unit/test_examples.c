@@ -3,20 +3,64 @@
 
 #include <glob.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "config_fixture.h"
+#include "tls_support.h"
 
 #define FOLDER TOP_SRCDIR "/examples"
 
 /* The files that examples/local.mk installs. */
-#define EXAMPLE_COUNT 8
+#define EXAMPLE_COUNT 11
+
+static void
+save(const char *name, const struct made *m)
+{
+	char file[64];
+
+	snprintf(file, sizeof(file), "%s.pem", name);
+	make_file(file, m->crt);
+	snprintf(file, sizeof(file), "%s.key", name);
+	make_file(file, m->key_pem);
+}
+
+/* The examples beside the certificates that some of them need. */
+static void
+make_all(void)
+{
+	struct made *staff = make((struct recipe){ .ca = true });
+	struct made *other = make((struct recipe){ .ca = true });
+	const char *names = "DNS:app.example.com";
+	glob_t found;
+
+	ck_assert_int_eq(mkdir(path_of("certificates"), 0700), 0);
+	save("app", make((struct recipe){ .names = names }));
+	save("app-rsa",
+	    make((struct recipe){ .kind = MADE_RSA2048, .names = names }));
+	save("edge-client", make((struct recipe){ .names = "DNS:edge.test" }));
+	save("certificates/net",
+	    make((struct recipe){ .names = "DNS:*.example.net" }));
+	make_file("staff-cas.pem", staff->crt);
+	make_file("partner-cas.pem", other->crt);
+	make_file("internal-cas.pem", other->crt);
+	make_file("staff.crl", make_crl(staff, NULL, 0, 0, 0));
+	ck_assert_int_eq(glob(FOLDER "/*", 0, NULL, &found), 0);
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		ck_assert_int_eq(
+		    symlink(found.gl_pathv[i],
+			path_of(strrchr(found.gl_pathv[i], '/') + 1)),
+		    0);
+	globfree(&found);
+}
 
 static struct snapshot *
-load(const char *path)
+load(const char *name)
 {
 	struct problems *p = problems_new();
-	struct tree *t = tree_read_file(path, p);
-	struct snapshot *s = t != NULL ? snapshot_build(t, FOLDER, p) : NULL;
+	struct tree *t = tree_read_file(path_of(name), p);
+	struct snapshot *s =
+	    t != NULL ? snapshot_build(t, make_folder(), p) : NULL;
 	char *lines = fixture_lines(p);
 
 	ck_assert_msg(s != NULL, "%s", lines);
@@ -30,12 +74,14 @@ START_TEST(every_example_loads)
 {
 	glob_t found;
 
+	make_all();
 	ck_assert_int_eq(glob(FOLDER "/*.yaml", 0, NULL, &found), 0);
 	ck_assert_uint_eq(found.gl_pathc, EXAMPLE_COUNT);
 	for (size_t i = 0; i < found.gl_pathc; i++) {
-		struct snapshot *s = load(found.gl_pathv[i]);
+		struct snapshot *s = load(strrchr(found.gl_pathv[i], '/') + 1);
 
 		ck_assert_uint_ge(s->endpoint_count, 1);
+		ck_assert_uint_eq(problems_count(s->warnings), 0);
 		snapshot_put(s);
 	}
 	globfree(&found);
@@ -45,9 +91,11 @@ END_TEST
 /* What the comments of an example promise. */
 START_TEST(examples_do_what_they_say)
 {
-	struct snapshot *s = load(FOLDER "/names.yaml");
+	struct snapshot *s;
 	const struct endpoint *e;
 
+	make_all();
+	s = load("names.yaml");
 	e = snapshot_route(s, span_text("shop.example.net"));
 	ck_assert_str_eq(e->upstreams[0].address.text, "10.0.0.7:443");
 	e = snapshot_route(s, span_text("a.b.example.net"));
@@ -55,14 +103,34 @@ START_TEST(examples_do_what_they_say)
 	ck_assert_ptr_null(snapshot_route(s, span_text("example.net")));
 	snapshot_put(s);
 
-	s = load(FOLDER "/default-endpoint.yaml");
+	s = load("default-endpoint.yaml");
 	e = snapshot_route(s, span_text("other.example.org"));
 	ck_assert_str_eq(e->url, "tls://fallback.example.com");
 	snapshot_put(s);
 
-	s = load(FOLDER "/policy.yaml");
+	s = load("policy.yaml");
 	ck_assert_uint_eq(s->script_count, 2);
-	ck_assert_str_eq(s->scripts[s->edge_script], FOLDER "/route.lua");
+	ck_assert_str_eq(s->scripts[s->edge_script], path_of("route.lua"));
+	snapshot_put(s);
+
+	s = load("termination.yaml");
+	e = snapshot_route(s, span_text("shop.example.net"));
+	ck_assert_int_eq(e->terminate_at, TERMINATE_EDGE);
+	ck_assert_uint_eq(keyring_count(s->keyring), 3);
+	e = snapshot_route(s, span_text("sealed.example.com"));
+	ck_assert_int_eq(e->terminate_at, TERMINATE_UPSTREAM);
+	snapshot_put(s);
+
+	s = load("mutual-tls.yaml");
+	e = snapshot_route(s, span_text("app.example.com"));
+	ck_assert_int_eq(e->termination.auth, CLIENT_AUTH_REQUIRE);
+	e = snapshot_route(s, span_text("www.app.example.com"));
+	ck_assert_int_eq(e->termination.auth, CLIENT_AUTH_REQUEST);
+	snapshot_put(s);
+
+	s = load("re-encryption.yaml");
+	e = snapshot_route(s, span_text("dev.example.com"));
+	ck_assert_int_eq(e->upstream_tls.verify, VERIFY_ON);
 	snapshot_put(s);
 }
 END_TEST

@@ -60,8 +60,9 @@ START_TEST(the_page_has_the_keys_of_the_schema)
 	/* What must be in it, and what is refused and must not. */
 	ck_assert_ptr_nonnull(strstr(keys, ".B edge.timeouts.hello\n"));
 	ck_assert_ptr_nonnull(strstr(keys, "\n\\ \\ url\tT{"));
-	ck_assert_ptr_null(strstr(keys, "mutual_tls"));
-	ck_assert_ptr_null(strstr(keys, "client_certificate"));
+	ck_assert_ptr_nonnull(strstr(keys, ".B endpoints[].mutual_tls.crls\n"));
+	ck_assert_ptr_null(strstr(keys, "pooling_enabled"));
+	ck_assert_ptr_null(strstr(keys, "edge, agent, upstream"));
 }
 END_TEST
 

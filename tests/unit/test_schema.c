@@ -27,7 +27,7 @@ static const struct refusal root_refusals[] = {
 	    "t.yaml:2:1: unknown key 'edges'; did you mean 'edge'?" },
 	{ HEAD "zzzzzzzzzzz: {}\n" ONE,
 	    "t.yaml:2:1: unknown key 'zzzzzzzzzzz'; known here: version, "
-	    "edge, endpoints, events" },
+	    "edge, certificates, endpoints, events" },
 	{ HEAD "edge: 1\n" ONE,
 	    "t.yaml:2:7: 'edge': expected keys and values, found a text" },
 	{ HEAD "edge: []\n" ONE,
@@ -43,14 +43,10 @@ static const struct refusal root_refusals[] = {
 	{ HEAD "endpoints: []\n",
 	    "t.yaml:1:1: there is nothing to serve: no endpoint and no "
 	    "policy" },
-	{ HEAD "certificates: []\n" ONE,
-	    "t.yaml:2:1: 'certificates' is not in this version of Lunette" },
 	{ HEAD "cluster: {}\n" ONE,
 	    "t.yaml:2:1: 'cluster' is not in this version of Lunette" },
 	{ HEAD "agent: {}\n" ONE,
 	    "t.yaml:2:1: 'agent' is not in this version of Lunette" },
-	{ HEAD "local_ca: auto\n" ONE,
-	    "t.yaml:2:1: 'local_ca' is not in this version of Lunette" },
 	/* Everything is reported, not only what comes first. */
 	{ "versin: 1\nedge: { hide_name: true, workers: 0 }\n"
 	  "endpoints:\n- urs: tls://a\n- url: tls://b..c\n  upstream: x\n",
@@ -173,9 +169,6 @@ static const struct refusal edge_refusals[] = {
 	{ EDGE("limits: { connections_per_client: \"5\" }"),
 	    "t.yaml:3:37: 'connections_per_client' must be a whole number "
 	    "from 1 to 10000000" },
-	{ EDGE("limits: { handshakes_per_second: 5 }"),
-	    "t.yaml:3:13: 'handshakes_per_second' is not in this version of "
-	    "Lunette" },
 	{ EDGE("timeouts: { hello: 3 }"),
 	    "t.yaml:3:22: 'hello': '3' needs a unit: ms, s, "
 	    "m, h or d" },
@@ -184,8 +177,6 @@ static const struct refusal edge_refusals[] = {
 	    "t.yaml:3:36: 'connect' must be from 10ms to 1h\n"
 	    "t.yaml:3:46: 'idle' must be from 10ms to 30d\n"
 	    "t.yaml:3:58: 'drain' must be from 0 to 1d" },
-	{ EDGE("timeouts: { handshake: 1s }"),
-	    "t.yaml:3:15: 'handshake' is not in this version of Lunette" },
 	{ EDGE("log: { format: xml }"),
 	    "t.yaml:3:18: 'format': unknown word 'xml'; known: term, logfmt, "
 	    "json" },
@@ -196,8 +187,6 @@ static const struct refusal edge_refusals[] = {
 	    "t.yaml:3:3: 'agents' is not in this version of Lunette" },
 	{ EDGE("admin: {}"),
 	    "t.yaml:3:3: 'admin' is not in this version of Lunette" },
-	{ EDGE("state: x"),
-	    "t.yaml:3:3: 'state' is not in this version of Lunette" },
 	{ EDGE("base_domain: x"),
 	    "t.yaml:3:3: 'base_domain' is not in this version of Lunette" },
 };
@@ -228,15 +217,12 @@ static const struct refusal endpoint_refusals[] = {
 	       "tcp://192.0.2.1:1 ]\n",
 	    "t.yaml:4:28: upstream '192.0.2.1:1' is listed twice; give it a "
 	    "weight" },
-	{ ENDPOINT("terminate_at: edge"),
-	    "t.yaml:5:17: 'terminate_at: edge' is not in this version of "
-	    "Lunette" },
 	{ ENDPOINT("terminate_at: agent"),
 	    "t.yaml:5:17: 'terminate_at: agent' is not in this version of "
 	    "Lunette" },
 	{ ENDPOINT("terminate_at: nowhere"),
 	    "t.yaml:5:17: 'terminate_at': unknown word 'nowhere'; known: "
-	    "upstream" },
+	    "edge, upstream" },
 	{ ENDPOINT("balance: hasch"),
 	    "t.yaml:5:12: 'balance': unknown word 'hasch'; did you mean "
 	    "'hash'?" },
@@ -259,19 +245,16 @@ static const struct refusal endpoint_refusals[] = {
 	    "t.yaml:5:16: 'proxy_proto' must be a whole number from 0 to 2" },
 	{ ENDPOINT("proxy_tlvs: [ alpn ]"),
 	    "t.yaml:5:15: 'proxy_tlvs' needs 'proxy_proto: 2'" },
-	{ ENDPOINT("proxy_tlvs: [ ssl, client_certificate, alp ]"),
-	    "t.yaml:5:17: 'proxy_tlvs: ssl' is not in this version of "
-	    "Lunette\n"
-	    "t.yaml:5:22: 'proxy_tlvs: client_certificate' is not in this "
-	    "version of Lunette\n"
-	    "t.yaml:5:42: 'proxy_tlvs': unknown word 'alp'; did you mean "
+	{ ENDPOINT("proxy_proto: 2\n  proxy_tlvs: [ alp ]"),
+	    "t.yaml:6:17: 'proxy_tlvs': unknown word 'alp'; did you mean "
 	    "'alpn'?" },
 	{ ENDPOINT("policy: none.lua"),
 	    "t.yaml:5:11: cannot read: none.lua: No such file or directory" },
 	{ ENDPOINT("policy: { file: x }"),
 	    "t.yaml:5:11: 'policy': expected file, found keys and values" },
 	{ ENDPOINT("timeouts: { hello: 1s }"),
-	    "t.yaml:5:15: unknown key 'hello'; known here: connect, idle" },
+	    "t.yaml:5:15: unknown key 'hello'; known here: handshake, connect, "
+	    "idle" },
 	{ ENDPOINT("timeouts: { connect: 1, idle: soon }"),
 	    "t.yaml:5:24: 'connect': '1' needs a unit: ms, s, "
 	    "m, h or d\n"
@@ -284,12 +267,6 @@ static const struct refusal endpoint_refusals[] = {
 	    "t.yaml:5:11: 'labels': expected names and values, at most 64" },
 	{ ENDPOINT("labels: { team: [ x ] }"),
 	    "t.yaml:5:19: 'labels': the value of 'team' must be a text" },
-	{ ENDPOINT("certificate: app"),
-	    "t.yaml:5:3: 'certificate' is not in this version of Lunette" },
-	{ ENDPOINT("mutual_tls: {}"),
-	    "t.yaml:5:3: 'mutual_tls' is not in this version of Lunette" },
-	{ ENDPOINT("upstream_tls: {}"),
-	    "t.yaml:5:3: 'upstream_tls' is not in this version of Lunette" },
 	{ ENDPOINT("pooling_enabled: true"),
 	    "t.yaml:5:3: 'pooling_enabled' is not in this version of "
 	    "Lunette" },
@@ -320,7 +297,7 @@ static const struct refusal event_refusals[] = {
 	    "did you mean 'tcp_connection_closed.v0'?" },
 	{ EVENTS("[ { file: x, types: [ zebra ] } ]"),
 	    "t.yaml:3:31: 'types': unknown event 'zebra'; known: "
-	    "'tcp_connection_closed.v0'" },
+	    "'tcp_connection_closed.v0', 'certificate_expiring.v0'" },
 	{ EVENTS("[ { file: x, types: [ endpoint_online.v0 ] } ]"),
 	    "t.yaml:3:31: 'endpoint_online.v0' is not in this version of "
 	    "Lunette" },
@@ -473,7 +450,8 @@ static const char full_edge[] = HEAD
     "  timeouts: { proxy: 1s, hello: 2s, connect: 4s, idle: 1h, drain: 0 }\n"
     "  log: { target: \"false\", format: json, level: debug }\n"
     "events:\n"
-    "- { file: /var/log/e.jsonl, types: [ tcp_connection_closed.v0 ] }\n"
+    "- { file: /var/log/e.jsonl, types: [ tcp_connection_closed.v0,\n"
+    "    certificate_expiring.v0 ] }\n"
     "- { stdout: true }\n" ONE;
 
 START_TEST(every_key_of_the_edge_is_read)
@@ -514,7 +492,7 @@ START_TEST(every_key_of_the_edge_is_read)
 	ck_assert_int_eq(s->log_level, LOG_LEVEL_DEBUG);
 	ck_assert_uint_eq(s->event_count, 2);
 	ck_assert_str_eq(s->events[0].file, "/var/log/e.jsonl");
-	ck_assert_uint_eq(s->events[0].type_count, 1);
+	ck_assert_uint_eq(s->events[0].type_count, 2);
 	ck_assert_ptr_null(s->events[1].file);
 	ck_assert_uint_eq(s->events[1].type_count, 0);
 	ck_assert_uint_eq(s->endpoints[0]->connect_ms, 4000);
