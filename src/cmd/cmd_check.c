@@ -1,17 +1,23 @@
 #include "cmd/commands.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/load.h"
 #include "cmd/scripts.h"
 #include "sys/privileges.h"
+#include "tls/stream.h"
 
 #define FINDINGS_SIZE 262144
 #define ENDPOINTS_SHOWN 100
+#define CERTIFICATES_SHOWN 100
+#define NAMES_SHOWN 10
+#define DAY_S 86400
 
 struct check {
 	size_t error_count;
@@ -41,6 +47,27 @@ check_scripts(struct check *c, const struct snapshot *s)
 		    policy_check(&settings.policy, s->scripts[i], &c->out);
 		fputs(c->out.data, stderr);
 	}
+}
+
+/* As a start would read them. */
+static void
+check_ticket_keys(struct check *c, const struct snapshot *s)
+{
+	struct tickets *t = s->ticket_keys != NULL ? tickets_new() : NULL;
+
+	if (t == NULL)
+		return;
+	text_clear(&c->out);
+	if (tickets_use_file(t, s->ticket_keys, &c->out) != 0)
+		say(c, c->out.data);
+	tickets_free(t);
+}
+
+static void
+print_warnings(const struct snapshot *s)
+{
+	for (size_t i = 0; i < problems_count(s->warnings); i++)
+		fprintf(stderr, "warning: %s\n", problems_get(s->warnings, i));
 }
 
 /* A file that a start would open to append: is there leave to, now? */
@@ -90,12 +117,41 @@ check_surroundings(const struct snapshot *s)
 	}
 }
 
+/* Where the clients' certificates come from, and the edge's own. */
 static void
-add_endpoint(struct text *out, const struct endpoint *e)
+add_termination(
+    struct text *out, const struct snapshot *s, const struct endpoint *e)
+{
+	const struct termination_settings *t = &e->termination;
+
+	if (t->certificate != NULL)
+		text_addf(out, ", certificate %s", t->certificate);
+	else
+		text_addf(out, ", certificate by name%s",
+		    s->local_ca ? " or from the local CA" : "");
+	if (t->min_version == t->max_version)
+		text_addf(out, ", TLS %s only",
+		    t->min_version == TLS_VERSION_1_3 ? "1.3" : "1.2");
+	if (t->trust == NULL)
+		return;
+	text_addf(out, ", %s client certificates of %s",
+	    t->auth == CLIENT_AUTH_REQUIRE ? "requires" : "asks for",
+	    trust_file(t->trust, 0));
+	if (trust_ca_count(t->trust) > 1)
+		text_addf(out, " (%zu CAs)", trust_ca_count(t->trust));
+	if (trust_crl_count(t->trust) > 0)
+		text_addf(out, " (%zu CRLs)", trust_crl_count(t->trust));
+}
+
+static void
+add_endpoint(
+    struct text *out, const struct snapshot *s, const struct endpoint *e)
 {
 	text_addf(out, "  %s%s, TLS ends at: %s", e->url,
 	    e->domain.len == 0 ? " (any name)" : "",
 	    terminate_at_name(e->terminate_at));
+	if (e->terminate_at == TERMINATE_EDGE)
+		add_termination(out, s, e);
 	for (size_t i = 0; i < e->upstream_count; i++)
 		text_addf(out, "%s%s", i == 0 ? ", to " : ", ",
 		    e->upstreams[i].address.text);
@@ -118,6 +174,45 @@ add_listeners(struct text *out, const struct snapshot *s)
 }
 
 static void
+add_certificate(struct text *out, const struct snapshot *s,
+    const struct certificate_settings *pair)
+{
+	struct certificate *c = keyring_at(s->keyring, pair->id);
+	int64_t left = certificate_not_after(c) - time(NULL);
+
+	text_addf(out, "  certificate %s%s%s:", pair->crt,
+	    pair->label != NULL ? " named " : "",
+	    pair->label != NULL ? pair->label : "");
+	for (size_t i = 0; i < certificate_name_count(c) && i < NAMES_SHOWN;
+	     i++)
+		text_addf(
+		    out, "%s %s", i > 0 ? "," : "", certificate_name(c, i));
+	if (certificate_name_count(c) > NAMES_SHOWN)
+		text_addf(out, " and %zu more names",
+		    certificate_name_count(c) - NAMES_SHOWN);
+	text_addf(out, " (%s, ", key_kind_name(certificate_key_kind(c)));
+	if (left < 0)
+		text_add(out, "expired)\n");
+	else
+		text_addf(out, "%" PRId64 " days left)\n", left / DAY_S);
+	certificate_put(c);
+}
+
+static void
+add_certificates(struct text *out, const struct snapshot *s)
+{
+	size_t count = s->certificate_count;
+	size_t shown = count < CERTIFICATES_SHOWN ? count : CERTIFICATES_SHOWN;
+
+	for (size_t i = 0; i < shown; i++)
+		add_certificate(out, s, &s->certificates[i]);
+	if (shown < count)
+		text_addf(out, "  and %zu more certificates\n", count - shown);
+	if (s->local_ca)
+		text_addf(out, "  local CA in %s\n", s->state);
+}
+
+static void
 add_count(struct text *out, const char *before, size_t count, const char *what)
 {
 	text_addf(
@@ -134,12 +229,14 @@ print_summary(struct check *c, const char *path, const struct snapshot *s)
 	text_addf(&c->out, "%s: fine", path);
 	add_count(&c->out, ": ", s->listen_count, "listener");
 	add_count(&c->out, ", ", s->endpoint_count, "endpoint");
+	add_count(&c->out, ", ", s->certificate_count, "certificate");
 	add_count(&c->out, ", ", s->script_count, "policy script");
 	add_count(&c->out, ", ", s->event_count, "event target");
 	text_add_char(&c->out, '\n');
 	add_listeners(&c->out, s);
+	add_certificates(&c->out, s);
 	for (size_t i = 0; i < shown; i++)
-		add_endpoint(&c->out, s->endpoints[i]);
+		add_endpoint(&c->out, s, s->endpoints[i]);
 	if (shown < s->endpoint_count)
 		text_addf(&c->out, "  and %zu more endpoints\n",
 		    s->endpoint_count - shown);
@@ -153,7 +250,9 @@ static int
 check_loaded(struct check *c, const char *path, const struct snapshot *s)
 {
 	check_scripts(c, s);
+	check_ticket_keys(c, s);
 	check_surroundings(s);
+	print_warnings(s);
 	return c->error_count == 0 ? print_summary(c, path, s) : EXIT_FAILED;
 }
 
@@ -193,6 +292,8 @@ cmd_check(const struct flags *f)
 		return EXIT_FAILED;
 	}
 	text_init(&c.out, c.storage, FINDINGS_SIZE);
+	/* Keys are read here, too. */
+	privileges_hide_memory();
 	for (size_t i = 0; i < f->given_count; i++) {
 		/* The value ends its word of argv. */
 		if (check_one(&c, (const char *)f->given[i].value.data) !=

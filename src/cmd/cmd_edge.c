@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "cmd/keylog.h"
 #include "cmd/load.h"
 #include "cmd/run.h"
 
@@ -17,7 +18,10 @@ int
 cmd_edge(const struct flags *f)
 {
 	struct span path = flags_value(f, "config", "");
+	const char *keylog;
 
+	if (!keylog_file(f, &keylog))
+		return EXIT_USAGE;
 	if (path.len == 0) {
 		path = span_text(SYSTEM_CONFIG_FILE);
 		if (access(SYSTEM_CONFIG_FILE, F_OK) != 0 && errno == ENOENT) {
@@ -38,6 +42,7 @@ cmd_edge(const struct flags *f)
 		.context = copy,
 		.problem_prefix = "",
 		.problem_code = EXIT_FAILED,
+		.keylog = keylog,
 	};
 	int code = run_edge(&source);
 

@@ -3,14 +3,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "cmd/keylog.h"
 #include "cmd/run.h"
 #include "cmd/screen.h"
 
 #define PATH_SIZE 128
 #define URL_SIZE 512
 
+/* By which endpoints and policies name the certificate of --crt. */
+#define CRT_LABEL "crt"
+
 struct tls_command {
 	const struct flags *flags;
+	bool ends_here; /* TLS */
 	bool screen;
 };
 
@@ -126,6 +131,38 @@ apply_flag(struct builder *b, const struct flag_given *g)
 }
 
 static void
+set_file(struct builder *b, const struct flags *f, const char *name,
+    const char *path)
+{
+	if (!flags_has(f, name))
+		return;
+	snprintf(b->flag_text, sizeof(b->flag_text), "--%s", name);
+	b->flag = b->flag_text;
+	set(b, path, flags_value(f, name, ""));
+}
+
+/* Whatever name is asked for, the pair that was given is shown; without one
+ * there is the local CA. */
+static void
+add_termination(struct builder *b, const struct tls_command *c)
+{
+	bool own = flags_has(c->flags, "crt");
+
+	set_file(b, c->flags, "crt", "certificates.0.crt");
+	set_file(b, c->flags, "key", "certificates.0.key");
+	b->flag = own ? "--crt" : "--terminate-at";
+	if (own)
+		set(b, "certificates.0.name", span_text(CRT_LABEL));
+	if (!c->ends_here)
+		return;
+	set_all_endpoints(b, "terminate_at", span_text("edge"));
+	if (own)
+		set_all_endpoints(b, "certificate", span_text(CRT_LABEL));
+	else
+		set(b, "edge.local_ca", span_text("auto"));
+}
+
+static void
 add_defaults(struct builder *b, const struct tls_command *c)
 {
 	b->flag = "--listen";
@@ -153,6 +190,7 @@ build_tree(const struct tls_command *c)
 	add_upstreams(&b, c->flags);
 	for (size_t i = 0; i < c->flags->given_count; i++)
 		apply_flag(&b, &c->flags->given[i]);
+	add_termination(&b, c);
 	add_defaults(&b, c);
 	if (b.err != 0) {
 		tree_free(b.tree);
@@ -177,21 +215,57 @@ load(void *context, struct problems *p)
 	return s;
 }
 
+/* In this process the agent and the edge are the same. */
 static bool
-check_terminate_at(const struct flags *f)
+find_end(struct tls_command *c)
 {
-	struct span where = flags_value(f, "terminate-at", "upstream");
+	bool own = flags_has(c->flags, "crt") || flags_has(c->flags, "key");
+	struct span where =
+	    flags_value(c->flags, "terminate-at", own ? "agent" : "upstream");
 
-	if (span_is(where, "upstream"))
+	c->ends_here = span_is(where, "edge") || span_is(where, "agent");
+	if (c->ends_here || span_is(where, "upstream"))
 		return true;
-	if (span_is(where, "edge") || span_is(where, "agent"))
-		say_error("--terminate-at %.*s: not in this version: TLS ends "
-			  "at the upstream",
-		    SPAN_ARG(where));
-	else
-		say_error("--terminate-at: upstream is the only place that "
-			  "this version knows");
+	say_error("--terminate-at is edge, agent or upstream, not %.*s",
+	    SPAN_ARG(where));
 	return false;
+}
+
+/* What was asked for and would not happen is refused. A policy may end TLS on
+ * its own, and use some of it then. */
+static bool
+check_termination(const struct tls_command *c)
+{
+	static const struct {
+		const char *name;
+		bool for_policy;
+	} needing[] = {
+		{ "crt", true },
+		{ "key", true },
+		{ "mutual-tls-cas", false },
+		{ "min-version", false },
+		{ "max-version", false },
+		{ "alpn", false },
+		{ "upstream-tls-verify", true },
+		{ "upstream-tls-verify-cas", true },
+	};
+	bool policy = flags_has(c->flags, "policy-file");
+
+	for (size_t i = 0; !c->ends_here && i < ARRAY_COUNT(needing); i++) {
+		if (!flags_has(c->flags, needing[i].name) ||
+		    (policy && needing[i].for_policy))
+			continue;
+		say_error("--%s needs --terminate-at edge: without it TLS "
+			  "does not end here",
+		    needing[i].name);
+		return false;
+	}
+	if (flags_has(c->flags, "key") && !flags_has(c->flags, "crt")) {
+		say_error("--key needs --crt, the certificate that it "
+			  "belongs to");
+		return false;
+	}
+	return true;
 }
 
 /* The schema says the same for files; here the advice names the flags. */
@@ -225,8 +299,10 @@ int
 cmd_tls(const struct flags *f)
 {
 	struct tls_command c = { .flags = f };
+	const char *keylog;
 
-	if (!check_terminate_at(f) || !check_networks(f))
+	if (!find_end(&c) || !check_termination(&c) || !check_networks(f) ||
+	    !keylog_file(f, &keylog))
 		return EXIT_USAGE;
 	c.screen = wants_screen(f);
 	struct run_source source = {
@@ -236,6 +312,7 @@ cmd_tls(const struct flags *f)
 		.problem_code = EXIT_USAGE,
 		.from_flags = true,
 		.screen = c.screen,
+		.keylog = keylog,
 	};
 	return run_edge(&source);
 }

@@ -23,6 +23,12 @@ folder_of(const char *path, char *out, size_t size)
 	return true;
 }
 
+void
+local_ca_path(const struct snapshot *s, char *out, size_t size)
+{
+	snprintf(out, size, "%s/local-ca.pem", s->state);
+}
+
 struct snapshot *
 load_file(const char *path, struct problems *p)
 {
@@ -69,4 +75,12 @@ log_problems(const struct problems *p)
 	for (size_t i = 0; i < problems_count(p); i++)
 		LOG_ERROR("configuration error",
 		    LOG_TEXT("error", problems_get(p, i)));
+}
+
+void
+log_warnings(const struct snapshot *s)
+{
+	for (size_t i = 0; i < problems_count(s->warnings); i++)
+		LOG_WARN("configuration warning",
+		    LOG_TEXT("warning", problems_get(s->warnings, i)));
 }

@@ -9,6 +9,10 @@
 /* NULL with at least one problem. Relative paths are the file's folder's. */
 struct snapshot *load_file(const char *path, struct problems *p);
 
+/* Where tls/authority.h keeps the local CA's certificate; cut if it does not
+ * fit. */
+void local_ca_path(const struct snapshot *s, char *out, size_t size);
+
 /* The folder of a path, "." for a bare name. False when it does not fit. */
 bool folder_of(const char *path, char *out, size_t size);
 
@@ -17,5 +21,7 @@ void print_problems(const struct problems *p, const char *prefix);
 
 /* Each problem a log line. */
 void log_problems(const struct problems *p);
+/* Each thing that is odd a log line. */
+void log_warnings(const struct snapshot *s);
 
 #endif

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -13,6 +14,7 @@
 #include "cmd/advice.h"
 #include "cmd/commands.h"
 #include "cmd/load.h"
+#include "cmd/reread.h"
 #include "cmd/screen.h"
 #include "cmd/sink.h"
 #include "engine/edge.h"
@@ -96,6 +98,8 @@ warn_of_restart(const struct snapshot *old, const struct snapshot *new)
 	warn_of_key(same_text(old->user, new->user), "edge.user");
 	warn_of_key(same_text(old->resolver_servers, new->resolver_servers),
 	    "edge.resolver.servers");
+	warn_of_key(same_text(old->state, new->state), "edge.state");
+	warn_of_key(old->local_ca == new->local_ca, "edge.local_ca");
 	warn_of_key(
 	    same_text(old->log_target, new->log_target), "edge.log.target");
 	warn_of_key(old->log_format == new->log_format, "edge.log.format");
@@ -118,10 +122,26 @@ switch_to(struct run *r, struct snapshot *next, struct text *error)
 	return true;
 }
 
+/* With what only a flag can say. */
+static struct snapshot *
+load(const struct run_source *source, struct problems *p)
+{
+	struct snapshot *s = source->load(source->context, p);
+
+	if (s == NULL || source->keylog == NULL)
+		return s;
+	s->keylog = strdup(source->keylog);
+	if (s->keylog != NULL)
+		return s;
+	problems_add_no_memory(p);
+	snapshot_put(s);
+	return NULL;
+}
+
 static void
 load_and_switch(struct run *r, struct problems *p)
 {
-	struct snapshot *next = r->source->load(r->source->context, p);
+	struct snapshot *next = load(r->source, p);
 	char storage[ERROR_SIZE];
 	struct text error;
 
@@ -133,6 +153,7 @@ load_and_switch(struct run *r, struct problems *p)
 			text_addf(
 			    &error, " (and %zu more)", problems_count(p) - 1);
 	} else if (switch_to(r, next, &error)) {
+		log_warnings(next);
 		log_listeners(r);
 		LOG_INFO(
 		    "reloaded", LOG_INT("endpoints", next->endpoint_count));
@@ -274,9 +295,32 @@ serve(struct run *r)
 	}
 }
 
+/* What whoever runs it must know. */
+static void
+warn(const struct snapshot *s)
+{
+	char path[PATH_MAX];
+
+	log_warnings(s);
+	if (s->keylog != NULL)
+		LOG_WARN("KEYLOG: whoever reads this file can decrypt every "
+			 "connection whose TLS ends here",
+		    LOG_TEXT("file", s->keylog));
+	if (!s->local_ca)
+		return;
+	local_ca_path(s, path, sizeof(path));
+	LOG_WARN("a local CA makes the certificates that are missing; clients "
+		 "must be told to trust it: curl --cacert FILE, or for all "
+		 "programs of a Debian system copy it to "
+		 "/usr/local/share/ca-certificates/lunette.crt and run "
+		 "update-ca-certificates",
+	    LOG_TEXT("file", path));
+}
+
 static void
 announce(struct run *r)
 {
+	warn(r->snapshot);
 	log_listeners(r);
 	LOG_INFO("ready", LOG_TEXT("version", PACKAGE_VERSION),
 	    LOG_INT("endpoints", r->snapshot->endpoint_count),
@@ -299,6 +343,13 @@ run_started(struct run *r)
 	if (r->snapshot->user != NULL &&
 	    privileges_become(r->snapshot->user, &error) != 0) {
 		say_error("%s", error.data);
+		return EXIT_FAILED;
+	}
+	if (r->snapshot->user != NULL &&
+	    !reread_possible(r->snapshot, &error)) {
+		say_error("edge.user: \"%s\" could not read a file again that "
+			  "a reload needs: %s",
+		    r->snapshot->user, error.data);
 		return EXIT_FAILED;
 	}
 	announce(r);
@@ -343,8 +394,6 @@ static int
 run_logged(struct run *r)
 {
 	slab_keep_mapping();
-	privileges_hide_memory();
-	privileges_refuse_new();
 	raise_descriptors();
 	r->signal_fd = open_signals();
 	if (r->signal_fd < 0) {
@@ -408,7 +457,10 @@ run_edge(const struct run_source *source)
 		say_error("out of memory");
 		return EXIT_FAILED;
 	}
-	r.snapshot = source->load(source->context, p);
+	/* Before the first key is read. */
+	privileges_hide_memory();
+	privileges_refuse_new();
+	r.snapshot = load(source, p);
 	if (r.snapshot == NULL)
 		print_problems(p, source->problem_prefix);
 	problems_free(p);

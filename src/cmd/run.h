@@ -16,6 +16,7 @@ struct run_source {
 	int problem_code;	    /* the exit code then */
 	bool from_flags;	    /* advice names flags, not keys */
 	bool screen;		    /* show the status screen */
+	const char *keylog;	    /* where secrets of TLS go; NULL: nowhere */
 };
 
 /* Runs until it is told to stop. Returns the exit code. */

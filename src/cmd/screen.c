@@ -3,16 +3,19 @@
 #include "config.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "cmd/load.h"
 
 #define SCREEN_SIZE 65536
 #define LINE_SIZE 1024
 #define LISTENERS_MAX 16
+#define WARNINGS_SHOWN 3
 
 #define ENTER "\033[?1049h\033[?25l\033[2J"
 #define LEAVE "\033[?25h\033[?1049l"
@@ -112,9 +115,82 @@ format_endpoints(const struct screen_view *v, struct text *out, unsigned *row)
 		text_addf(&t, "             and %zu more", count - shown);
 		add_line(out, v, row, line);
 	}
+}
+
+static bool
+ends_here(const struct endpoint *e)
+{
+	return e->terminate_at == TERMINATE_EDGE;
+}
+
+static size_t
+count_ending_here(const struct snapshot *s)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		count += ends_here(s->endpoints[i]);
+	return count;
+}
+
+/* Whether all that ends here is encrypted again. */
+static bool
+all_encrypted_again(const struct snapshot *s)
+{
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct endpoint *e = s->endpoints[i];
+
+		for (size_t k = 0; ends_here(e) && k < e->upstream_count; k++)
+			if (!e->upstreams[k].address.tls)
+				return false;
+	}
+	return true;
+}
+
+static const char *
+tls_end(const struct snapshot *s)
+{
+	size_t here = count_ending_here(s);
+
+	if (here == 0 && s->script_count > 0)
+		return "upstream, unless the policy ends it here";
+	if (here == 0)
+		return "upstream; this edge cannot read the bytes";
+	if (here < s->endpoint_count)
+		return "edge for some endpoints: it can read their bytes";
+	if (all_encrypted_again(s))
+		return "edge, which can read the bytes; then encrypted again";
+	return "edge, which can read the bytes; then in clear";
+}
+
+/* Who can read the bytes, and what to know about it. */
+static void
+format_tls(const struct screen_view *v, struct text *out, unsigned *row)
+{
+	const struct snapshot *s = v->snapshot;
+	char line[LINE_SIZE], path[PATH_MAX];
+	struct text t;
+
 	text_init(&t, line, sizeof(line));
-	text_add(&t, "TLS ends at  upstream; this edge cannot read the bytes");
+	text_addf(&t, "TLS ends at  %s", tls_end(s));
 	add_line(out, v, row, line);
+	if (s->local_ca) {
+		local_ca_path(s, path, sizeof(path));
+		text_init(&t, line, sizeof(line));
+		text_addf(&t, "local CA     curl --cacert %s", path);
+		add_line(out, v, row, line);
+	}
+	if (s->keylog != NULL) {
+		text_init(&t, line, sizeof(line));
+		text_addf(&t, "KEYLOG       secrets go to %s", s->keylog);
+		add_line(out, v, row, line);
+	}
+	for (size_t i = 0;
+	     i < problems_count(s->warnings) && i < WARNINGS_SHOWN; i++) {
+		text_init(&t, line, sizeof(line));
+		text_addf(&t, "warning      %s", problems_get(s->warnings, i));
+		add_line(out, v, row, line);
+	}
 }
 
 static void
@@ -206,6 +282,7 @@ screen_format(const struct screen_view *v, struct text *out)
 
 	format_head(v, out, &row);
 	format_endpoints(v, out, &row);
+	format_tls(v, out, &row);
 	format_listeners(v, out, &row);
 	format_counts(v, out, &row);
 	format_recent(v, out, &row);

@@ -1,7 +1,14 @@
 #include "cmd/usage.h"
 
-#define LATER "not in this version: TLS always ends at the upstream"
 #define LATER_AGENT "not in this version: endpoints run in this process only"
+
+#define ALLOW_KEYLOG                                                      \
+	{                                                                 \
+		.name = "allow-keylog", .options = FLAG_SWITCH,           \
+		.help = "write the secrets of TLS sessions to the file "  \
+			"that SSLKEYLOGFILE names, to decrypt captures; " \
+			"for debugging only"                              \
+	}
 
 static const struct flag tls_flags[] = {
 	{ .name = "domain",
@@ -26,8 +33,48 @@ static const struct flag tls_flags[] = {
 	    .help = "with several ADDR: round_robin, least_connections, "
 		    "random_two or hash; default round_robin" },
 	{ .name = "terminate-at",
-	    .value = "upstream",
-	    .help = "where TLS ends; this version knows upstream only" },
+	    .value = "WHERE",
+	    .help = "where TLS ends: edge or agent, which is this process and "
+		    "can read the bytes then, or upstream; default upstream, "
+		    "with --crt agent" },
+	{ .name = "crt",
+	    .value = "FILE",
+	    .help = "the certificate and its chain, PEM, for TLS that ends "
+		    "here; without it a local CA makes certificates" },
+	{ .name = "key",
+	    .value = "FILE",
+	    .help = "its private key, PEM, if --crt does not hold it" },
+	{ .name = "mutual-tls-cas",
+	    .value = "FILE",
+	    .path = "endpoints.*.mutual_tls.cas.+",
+	    .options = FLAG_REPEAT,
+	    .help = "let in only clients with a certificate of these CAs, "
+		    "PEM; may be repeated" },
+	{ .name = "min-version",
+	    .value = "1.2|1.3",
+	    .path = "endpoints.*.min_version",
+	    .help = "the oldest TLS that is spoken; default 1.2" },
+	{ .name = "max-version",
+	    .value = "1.2|1.3",
+	    .path = "endpoints.*.max_version",
+	    .help = "the newest TLS that is spoken; default 1.3" },
+	{ .name = "alpn",
+	    .value = "LIST",
+	    .path = "endpoints.*.alpn.+",
+	    .options = FLAG_COMMAS,
+	    .help = "protocols to agree on, the preferred one first, such as "
+		    "h2,http/1.1" },
+	{ .name = "upstream-tls-verify",
+	    .path = "endpoints.*.upstream_tls.verify",
+	    .options = FLAG_SWITCH,
+	    .help = "whether the certificate of a tls:// ADDR must be good "
+		    "once TLS ended here; default true, but not for loopback "
+		    "and Unix sockets" },
+	{ .name = "upstream-tls-verify-cas",
+	    .value = "FILE",
+	    .path = "endpoints.*.upstream_tls.cas",
+	    .help = "the CAs that it may come from, PEM; default the "
+		    "system's" },
 	{ .name = "cidr-allow",
 	    .value = "LIST",
 	    .path = "endpoints.*.ip_restriction.allow.+",
@@ -54,7 +101,7 @@ static const struct flag tls_flags[] = {
 	    .path = "endpoints.*.proxy_tlvs.+",
 	    .options = FLAG_COMMAS,
 	    .help = "what a version 2 header carries besides: authority, "
-		    "alpn, unique_id, crc32c" },
+		    "alpn, unique_id, crc32c, ssl, client_certificate" },
 	{ .name = "events",
 	    .value = "FILE|stdout",
 	    .options = FLAG_REPEAT,
@@ -77,15 +124,7 @@ static const struct flag tls_flags[] = {
 	    .value = "LEVEL",
 	    .path = "edge.log.level",
 	    .help = "debug, info, warn or error; default info" },
-	{ .name = "crt", .value = "FILE", .refused = LATER },
-	{ .name = "key", .value = "FILE", .refused = LATER },
-	{ .name = "mutual-tls-cas", .value = "FILE", .refused = LATER },
-	{ .name = "min-version", .value = "VERSION", .refused = LATER },
-	{ .name = "max-version", .value = "VERSION", .refused = LATER },
-	{ .name = "upstream-tls-verify", .refused = LATER },
-	{ .name = "upstream-tls-verify-cas",
-	    .value = "FILE",
-	    .refused = LATER },
+	ALLOW_KEYLOG,
 	{ .name = "edge", .value = "HOST", .refused = LATER_AGENT },
 	{ .name = "authtoken", .value = "TOKEN", .refused = LATER_AGENT },
 	{ .name = "authtoken-file", .value = "FILE", .refused = LATER_AGENT },
@@ -102,6 +141,7 @@ static const struct flag edge_flags[] = {
 	    .letter = 'c',
 	    .value = "FILE",
 	    .help = "the configuration; default " SYSTEM_CONFIG_FILE },
+	ALLOW_KEYLOG,
 };
 
 static const struct flag check_flags[] = {
@@ -129,16 +169,21 @@ static const struct usage usages[COMMAND_COUNT] = {
 		.arguments_max = 64,
 		.summary = "one TLS endpoint now, without a file",
 		.about = "Accepts TLS connections, looks at the name that the "
-			 "client asks for, and passes the bytes on, still "
-			 "encrypted, to ADDR: a port on localhost, host:port, "
-			 "[v6]:port, tcp://host:port, tls://host:port or "
-			 "unix:/path. With several ADDR connections are "
-			 "balanced between them.",
+			 "client asks for, and passes the bytes on to ADDR: a "
+			 "port on localhost, host:port, [v6]:port, "
+			 "tcp://host:port, tls://host:port or unix:/path. "
+			 "They stay encrypted on the way, unless "
+			 "--terminate-at edge or --crt ends TLS here; then "
+			 "tls:// encrypts them again. With several ADDR "
+			 "connections are balanced between them.",
 		.flags = tls_flags,
 		.flag_count = ARRAY_COUNT(tls_flags),
 		.examples =
 		    "  lunette tls 8443\n"
 		    "  lunette tls 10.0.0.5:443 --domain app.example.com\n"
+		    "  lunette tls 80 --terminate-at edge --domain "
+		    "app.example.com\n"
+		    "  lunette tls 80 --crt app.pem --key app.key\n"
 		    "  lunette tls unix:/run/mqtt.sock --listen :8883 "
 		    "--proxy-proto 2\n"
 		    "  lunette tls 8443 --listen :9443 "
@@ -160,11 +205,12 @@ static const struct usage usages[COMMAND_COUNT] = {
 	[COMMAND_CHECK] = {
 		.command = "check",
 		.arguments = "",
-		.summary = "validate configuration and policies",
+		.summary = "validate configuration, certificates and policies",
 		.about = "Reads each file as the edge would, compiles its "
-			 "policies, prints every error with file, line and "
-			 "column, then what would run. Opens no socket and "
-			 "changes nothing. Exit 1 if there was any error.",
+			 "policies, loads its certificates, prints every error "
+			 "with file, line and column, then what would run. "
+			 "Opens no socket and changes nothing. Exit 1 if there "
+			 "was any error.",
 		.flags = check_flags,
 		.flag_count = ARRAY_COUNT(check_flags),
 		.examples = "  lunette check -c edge.yaml\n"
@@ -219,8 +265,9 @@ void
 usage_write_overview(struct text *out)
 {
 	text_add(out, "Usage: lunette COMMAND [flags] [arguments]\n\n"
-		      "A TLS edge: routes TLS connections by name, without "
-		      "decrypting them,\nas a Lua policy decides.\n\n"
+		      "A TLS edge: routes TLS connections by name, still "
+		      "encrypted or ended here,\nas a Lua policy "
+		      "decides.\n\n"
 		      "Commands:\n");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		text_addf(

@@ -13,7 +13,20 @@ tests_unit_test_sink_LDADD = libcmd.a libsys.a libbase.a $(UNIT_LIBS)
 check_PROGRAMS += tests/unit/test_screen
 tests_unit_test_screen_SOURCES = tests/unit/test_screen.c
 tests_unit_test_screen_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_screen_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+tests_unit_test_screen_LDADD = libcmd.a libconfig.a libtls.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_keylog
+tests_unit_test_keylog_SOURCES = tests/unit/test_keylog.c
+tests_unit_test_keylog_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_keylog_LDADD = libcmd.a libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_reread
+tests_unit_test_reread_SOURCES = tests/unit/test_reread.c \
+	tests/unit/config_fixture.c tests/unit/config_fixture.h $(TLS_SUPPORT)
+tests_unit_test_reread_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_reread_LDADD = libcmd.a libconfig.a libtls.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_notify
 tests_unit_test_notify_SOURCES = tests/unit/test_notify.c

@@ -31,15 +31,9 @@ edge_listener_addr(const struct edge *e, size_t i, struct addr *out)
 static char url[] = "tls://app.example.com";
 
 static void
-format(unsigned columns, unsigned rows, size_t endpoints, struct text *out)
+format_snapshot(
+    struct snapshot *s, unsigned columns, unsigned rows, struct text *out)
 {
-	struct upstream_settings upstream = { .weight = 1 };
-	struct endpoint e = { .url = url,
-		.upstreams = &upstream,
-		.upstream_count = 1,
-		.domain = { .len = 15 } };
-	struct endpoint *list[64];
-	struct snapshot s = { .endpoints = list, .endpoint_count = endpoints };
 	struct edge_status status = {
 		.connections_open = 3,
 		.connections_total = 12345,
@@ -56,18 +50,37 @@ format(unsigned columns, unsigned rows, size_t endpoints, struct text *out)
 	struct addr listener = {
 		.bytes = { 127, 0, 0, 1 }, .port = 8443, .family = ADDR_IP4
 	};
-	struct screen_view v = { .snapshot = &s,
+	struct screen_view v = { .snapshot = s,
 		.status = &status,
 		.listeners = &listener,
 		.listener_count = 1,
 		.columns = columns,
 		.rows = rows };
 
+	s->warnings = problems_new();
+	problems_add(s->warnings, &(struct origin){ .source = "--crt" },
+	    "expires in 5 days");
+	screen_format(&v, out);
+	problems_free(s->warnings);
+}
+
+static void
+format(unsigned columns, unsigned rows, size_t endpoints, struct text *out)
+{
+	struct upstream_settings upstream = { .weight = 1 };
+	struct endpoint e = { .url = url,
+		.terminate_at = TERMINATE_UPSTREAM,
+		.upstreams = &upstream,
+		.upstream_count = 1,
+		.domain = { .len = 15 } };
+	struct endpoint *list[64];
+	struct snapshot s = { .endpoints = list, .endpoint_count = endpoints };
+
 	snprintf(upstream.address.text, sizeof(upstream.address.text),
 	    "10.0.0.5:443");
 	for (size_t i = 0; i < endpoints; i++)
 		list[i] = &e;
-	screen_format(&v, out);
+	format_snapshot(&s, columns, rows, out);
 }
 
 START_TEST(screen_tells_what_is_served_and_what_happened)
@@ -77,7 +90,7 @@ START_TEST(screen_tells_what_is_served_and_what_happened)
 		"TLS ends at  upstream; this edge cannot read the bytes",
 		"127.0.0.1:8443", "3 now, 12345 in all, at most 9000",
 		"3.0 MiB in", "client_closed", "hello_timeout",
-		"192.0.2.7:4711" };
+		"192.0.2.7:4711", "warning      --crt: expires in 5 days" };
 	char storage[8192];
 	struct text out;
 
@@ -86,6 +99,68 @@ START_TEST(screen_tells_what_is_served_and_what_happened)
 	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
 		ck_assert_msg(strstr(out.data, wanted[i]) != NULL,
 		    "no \"%s\" in:\n%s", wanted[i], out.data);
+}
+END_TEST
+
+/* Two endpoints: where TLS ends, whether it begins again, and a script. */
+static const struct {
+	enum terminate_at end[2];
+	bool again[2];
+	size_t scripts;
+	const char *shown;
+} ends[] = {
+	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, true }, 0,
+	    "upstream; this edge cannot read the bytes" },
+	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, false }, 1,
+	    "upstream, unless the policy ends it here" },
+	{ { TERMINATE_EDGE, TERMINATE_UPSTREAM }, { false, false }, 0,
+	    "edge for some endpoints: it can read their bytes" },
+	{ { TERMINATE_EDGE, TERMINATE_EDGE }, { true, false }, 0,
+	    "edge, which can read the bytes; then in clear" },
+	{ { TERMINATE_EDGE, TERMINATE_EDGE }, { true, true }, 0,
+	    "edge, which can read the bytes; then encrypted again" },
+};
+
+START_TEST(screen_tells_who_can_read_the_bytes)
+{
+	struct upstream_settings upstreams[2] = { 0 };
+	struct endpoint e[2] = { 0 }, *list[2] = { &e[0], &e[1] };
+	struct snapshot s = { .endpoints = list,
+		.endpoint_count = 2,
+		.script_count = ends[_i].scripts };
+	char storage[8192], wanted[128];
+	struct text out;
+
+	for (size_t i = 0; i < 2; i++) {
+		e[i] = (struct endpoint){ .url = url,
+			.terminate_at = ends[_i].end[i],
+			.upstreams = &upstreams[i],
+			.upstream_count = 1 };
+		upstreams[i].address.tls = ends[_i].again[i];
+	}
+	text_init(&out, storage, sizeof(storage));
+	format_snapshot(&s, 80, 40, &out);
+	snprintf(wanted, sizeof(wanted), "TLS ends at  %s\n", ends[_i].shown);
+	ck_assert_msg(strstr(out.data, wanted) != NULL, "%s", out.data);
+	ck_assert_ptr_null(strstr(out.data, "KEYLOG"));
+	ck_assert_ptr_null(strstr(out.data, "local CA"));
+}
+END_TEST
+
+START_TEST(screen_warns_of_what_is_weak)
+{
+	char storage[8192], state[] = "/srv/state", keylog[] = "/tmp/keys";
+	struct snapshot s = {
+		.state = state, .local_ca = true, .keylog = keylog
+	};
+	struct text out;
+
+	text_init(&out, storage, sizeof(storage));
+	format_snapshot(&s, 80, 40, &out);
+	ck_assert(strstr(out.data, "local CA     curl --cacert "
+				   "/srv/state/local-ca.pem\n") != NULL);
+	ck_assert(
+	    strstr(out.data, "KEYLOG       secrets go to /tmp/keys\n") != NULL);
 }
 END_TEST
 
@@ -111,6 +186,9 @@ static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, screen_tells_what_is_served_and_what_happened);
+	tcase_add_loop_test(tcase, screen_tells_who_can_read_the_bytes, 0,
+	    (int)ARRAY_COUNT(ends));
+	tcase_add_test(tcase, screen_warns_of_what_is_weak);
 	tcase_add_loop_test(tcase, screen_never_leaves_its_window, 0, 217);
 }
 
