@@ -15,7 +15,8 @@ man_MANS += man/lunette.1
 
 FILL_FOLDERS = $(SED) -e 's|@bindir[@]|$(bindir)|g' \
 	-e 's|@sysconfdir[@]|$(sysconfdir)|g' \
-	-e 's|@pkgdatadir[@]|$(pkgdatadir)|g'
+	-e 's|@pkgdatadir[@]|$(pkgdatadir)|g' \
+	-e 's|@localstatedir[@]|$(localstatedir)|g'
 
 dist/lunette.service: dist/lunette.service.in Makefile
 	@$(MKDIR_P) dist

@@ -31,6 +31,7 @@ EXTRA_DIST += \
 	tests/e2e/test_15_malloc.py \
 	tests/e2e/test_16_running.py \
 	tests/e2e/test_17_readme.py \
+	tests/e2e/test_28_termination_commands.py \
 	tests/e2e/tlspeer.py \
 	tests/e2e/tlsupstream.py \
 	tests/e2e/upstream.py \

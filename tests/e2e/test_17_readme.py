@@ -4,6 +4,10 @@ are accepted, its script decides."""
 import os
 import re
 import shlex
+import shutil
+import socket
+import ssl
+import threading
 
 import pytest
 
@@ -37,16 +41,27 @@ def test_the_readme_has_what_these_tests_look_for():
     assert blocks("yaml") and blocks("lua")
 
 
+FILES = {"app.pem": 0, "app.key": 1}
+
+
 def runnable(scene, line, addresses):
-    """The arguments with this test's addresses instead of the README's."""
+    """The arguments with this test's addresses and files instead of the
+    README's."""
     arguments, skip = [], False
     for word in line[1:]:
         if skip:
             skip = False
         elif word == "--listen":
             skip = True
-        elif re.fullmatch(r"10\.0\.0\.\d+:\d+", word):
+        elif re.fullmatch(r"10\.0\.0\.\d+:\d+|\d\d+", word):
             arguments.append(addresses.pop(0))
+        elif word.startswith("tls://localhost:"):
+            arguments.append("tls://" + addresses.pop(0))
+        elif word in FILES:
+            arguments.append(scene.certificates.pair(
+                "app.example.com")[FILES[word]])
+        elif word == "staff.pem":
+            arguments.append(scene.certificates.ca)
         elif word.endswith(".lua"):
             arguments.append(scene.write(word, blocks("lua")[0]))
         else:
@@ -54,12 +69,24 @@ def runnable(scene, line, addresses):
     return [*arguments, "--listen", "127.0.0.1:0"]
 
 
-@pytest.mark.parametrize("line", commands("lunette", "tls"), ids=" ".join)
+def ends_tls(line):
+    return any(word.startswith(("--terminate-at", "--crt"))
+               for word in line)
+
+
+def run_line(scene, line, addresses):
+    edge = Running(runnable(scene, line, addresses), scene.folder,
+                   env={"STATE_DIRECTORY": scene.path("state")})
+    scene.edges.append(edge)
+    return edge
+
+
+@pytest.mark.parametrize(
+    "line", [l for l in commands("lunette", "tls") if not ends_tls(l)],
+    ids=" ".join)
 def test_tls_examples_run(scene, line):
     ups = [scene.upstream(answer_and_close(b"ok")) for _ in range(2)]
-    edge = Running(runnable(scene, line, [u.address for u in ups]),
-                   scene.folder)
-    scene.edges.append(edge)
+    edge = run_line(scene, line, [u.address for u in ups])
     client = scene.client(edge)
     client.hello("app.example.com")
     data = client.read_all()[0]
@@ -69,7 +96,68 @@ def test_tls_examples_run(scene, line):
     assert data == (hello.alert(49) if refused else b"ok")
 
 
+class Secure:
+    """An upstream that speaks TLS, or none, and says "ok"."""
+
+    def __init__(self, certificates, secure):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*certificates.pair("localhost"))
+        self.secure = secure
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        sock = self.listener.accept()[0]
+        if self.secure:
+            sock = self.context.wrap_socket(sock, server_side=True)
+        with sock:
+            sock.sendall(b"ok")
+            # What is unread at the end would reset what was said.
+            try:
+                while sock.recv(4096):
+                    pass
+            except OSError:
+                pass
+
+    def close(self):
+        self.thread.join(10)
+        self.listener.close()
+
+
+@pytest.mark.parametrize(
+    "line", [l for l in commands("lunette", "tls") if ends_tls(l)],
+    ids=" ".join)
+def test_terminating_examples_run(scene, line):
+    secure = any(word.startswith("tls://") for word in line)
+    up = Secure(scene.certificates, secure)
+    edge = run_line(scene, line, [up.address])
+    own = "--crt" in line
+    context = ssl.create_default_context(
+        cafile=scene.certificates.ca if own
+        else scene.path("state/local-ca.pem"))
+    if "--mutual-tls-cas" in line:
+        context.load_cert_chain(*scene.certificates.pair("me.test"))
+    with socket.create_connection(("127.0.0.1", edge.port), 10) as plain, \
+            context.wrap_socket(plain,
+                                server_hostname="app.example.com") as tls:
+        assert tls.recv(2) == b"ok"
+    up.close()
+
+
+def make_files(scene):
+    """Those that the README's configurations name."""
+    os.makedirs(scene.path("certificates"))
+    for name, index in FILES.items():
+        pair = scene.certificates.pair("app.example.com")
+        shutil.copy(pair[index], scene.path(name))
+    for name in ("staff.pem", "internal.pem"):
+        shutil.copy(scene.certificates.ca, scene.path(name))
+
+
 def test_configurations_pass_check(scene):
+    make_files(scene)
     for number, text in enumerate(blocks("yaml")):
         path = scene.write(f"readme{number}.yaml", text)
         shown = lunette("check", "-c", path)

@@ -1,0 +1,284 @@
+"""What the commands say about certificates, keys and where TLS ends."""
+
+import glob
+import os
+import shutil
+import time
+
+import pytest
+
+from certificates import openssl
+from edge import Edge, Running, lunette
+from upstream import answer_and_close
+
+SOURCE = os.environ.get("SOURCE") or os.path.abspath(
+    os.path.join(os.path.dirname(__file__), "..", ".."))
+AS_ROOT = os.geteuid() == 0
+
+ENDS_HERE = """version: 1
+edge:
+  listen: ["127.0.0.1:0"]
+certificates:
+  - { name: app, crt: app.pem, key: app.key }
+endpoints:
+  - url: tls://a.test
+    upstream: "127.0.0.1:4443"
+    terminate_at: edge
+"""
+
+
+def copy_pair(scene, stem, *names, mode=0o600):
+    os.makedirs(os.path.dirname(scene.path(stem)), exist_ok=True)
+    for source, end in zip(scene.certificates.pair(*names),
+                           (".pem", ".key")):
+        shutil.copy(source, scene.path(stem + end))
+        os.chmod(scene.path(stem + end), mode)
+    return scene.path(stem + ".pem"), scene.path(stem + ".key")
+
+
+def make_expired(scene, stem, name):
+    """`openssl x509 -days` cannot look back; `openssl ca` can."""
+    crt, key = scene.path(stem + ".pem"), scene.path(stem + ".key")
+    request = scene.path(stem + ".csr")
+    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+            "-nodes", "-subj", "/CN=" + name, "-keyout", key, "-out",
+            request)
+    openssl("ca", "-batch", "-config", ca_config(scene), "-selfsign",
+            "-keyfile", key, "-in", request, "-startdate",
+            "20200101000000Z", "-enddate", "20200201000000Z", "-notext",
+            "-out", crt)
+    os.chmod(key, 0o600)
+
+
+def ca_config(scene):
+    """For `openssl ca`, which keeps books."""
+    folder = scene.path("books")
+    os.makedirs(folder, exist_ok=True)
+    scene.write("books/index.txt", "")
+    scene.write("books/number", "01\n")
+    return scene.write("books/ca.cnf", f"""[ca]
+default_ca = x
+[x]
+database = {folder}/index.txt
+new_certs_dir = {folder}
+serial = {folder}/number
+crlnumber = {folder}/number
+default_md = sha256
+default_crl_days = 1
+policy = y
+[y]
+commonName = supplied
+""")
+
+
+def check(scene, text, name="edge.yaml"):
+    shown = lunette("check", "-c", scene.write(name, text))
+    return shown.returncode, shown.stdout.decode(), shown.stderr.decode()
+
+
+def test_check_tells_what_ends_where(scene):
+    copy_pair(scene, "app", "a.test", "*.b.test")
+    shutil.copy(scene.certificates.ca, scene.path("ca.pem"))
+    code, out, err = check(scene, ENDS_HERE + """    certificate: app
+    min_version: 1.3
+    mutual_tls: { cas: ca.pem }
+  - { url: tls://c.test, upstream: "tls://127.0.0.1:4444" }
+""")
+    assert code == 0 and not err, err
+    assert "1 certificate" in out
+    assert "app.pem named app: a.test, *.b.test (ECDSA, 1 days left)" in out
+    line = next(l for l in out.splitlines() if "tls://a.test" in l)
+    for words in ("TLS ends at: edge", "certificate app", "TLS 1.3 only",
+                  "requires client certificates of"):
+        assert words in line, out
+    line = next(l for l in out.splitlines() if "tls://c.test" in l)
+    assert "TLS ends at: upstream" in line, out
+
+
+def test_days_and_open_keys_are_warned_of(scene):
+    """TL-13, HD-04: an expired certificate and a key that all can read are
+    warnings, in `check` and in the log of a start."""
+    make_expired(scene, "app", "a.test")
+    os.chmod(scene.path("app.key"), 0o644)
+    code, out, err = check(scene, ENDS_HERE)
+    assert code == 0 and "(ECDSA, expired)" in out
+    assert f"warning: {scene.path('edge.yaml')}:5:24: " in err
+    assert "app.pem: expired " in err and " days ago" in err
+    assert "every user of this machine can read the private key" in err
+    edge = Running(["edge", "-c", scene.path("edge.yaml")], scene.folder)
+    scene.edges.append(edge)
+    told = [e for e in edge.log_lines()
+            if e.get("msg") == "configuration warning"]
+    assert len(told) == 2 and all(e["level"] == "warn" for e in told), told
+
+
+def test_a_key_of_another_certificate_is_refused(scene):
+    """TL-13: at start, in `check` and at a reload, which changes nothing."""
+    copy_pair(scene, "app", "a.test")
+    path = scene.write("edge.yaml", ENDS_HERE)
+    edge = Running(["edge", "-c", path], scene.folder)
+    scene.edges.append(edge)
+    other = scene.certificates.pair("other.test")[1]
+    scene.write("edge.yaml", ENDS_HERE.replace("app.key", other))
+    edge.kill(1)
+    failed = edge.wait_log("reload failed")
+    assert f"{path}:5:" in failed["error"], failed
+    assert edge.process.alive()
+    for command in ("check", "edge"):
+        shown = lunette(command, "-c", path)
+        assert shown.returncode == 1
+        assert f"{path}:5:".encode() in shown.stderr, shown.stderr
+
+
+WRONG_FLAGS = {
+    "no_key": (("--crt", "CRT"), ["--crt", "private key"]),
+    "no_crt": (("--key", "KEY"), ["--key", "--crt"]),
+    "swapped": (("--crt", "KEY", "--key", "CRT"), ["--crt"]),
+    "no_file": (("--crt", "absent.pem", "--key", "KEY"), ["absent.pem"]),
+    "clients_of_nobody": (("--mutual-tls-cas", "CA"), ["--terminate-at"]),
+    "crt_at_upstream": (
+        ("--crt", "CRT", "--key", "KEY", "--terminate-at", "upstream"),
+        ["--crt", "--terminate-at edge"]),
+    "version_of_nothing": (("--min-version", "1.3"), ["--terminate-at"]),
+    "alpn_of_nothing": (("--alpn", "h2"), ["--terminate-at"]),
+    "verified_nothing": (("--upstream-tls-verify",), ["--terminate-at"]),
+    "versions_crossed": (
+        ("--terminate-at", "edge", "--min-version", "1.3", "--max-version",
+         "1.2"), ["min_version"]),
+    "old_version": (("--terminate-at", "edge", "--min-version", "1.1"),
+                    ["1.2 or 1.3"]),
+    "elsewhere": (("--terminate-at", "server"), ["edge", "upstream"]),
+    "leaf_as_ca": (("--terminate-at", "edge", "--mutual-tls-cas", "CRT"),
+                   ["--mutual-tls-cas"]),
+    "tls_to_none": (("--terminate-at", "edge", "--upstream-tls-verify"),
+                    ["tls://"]),
+    "ssl_without_header": (
+        ("--terminate-at", "edge", "--proxy-tlvs", "ssl"), ["proxy_proto"]),
+    "ssl_of_nothing": (("--proxy-proto", "2", "--proxy-tlvs", "ssl"),
+                       ["ssl"]),
+    "keylog_nowhere": (("--allow-keylog",), ["SSLKEYLOGFILE"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FLAGS)
+def test_wrong_flags_are_refused(scene, case):
+    arguments, words = WRONG_FLAGS[case]
+    crt, key = copy_pair(scene, "app", "a.test")
+    files = {"CRT": crt, "KEY": key, "CA": scene.certificates.ca}
+    shown = lunette("tls", "1", "--listen", "127.0.0.1:0",
+                    *[files.get(a, a) for a in arguments],
+                    env={"SSLKEYLOGFILE": ""})
+    assert shown.returncode == 2, shown.stderr
+    message = shown.stderr.decode()
+    assert len(message.splitlines()) == 1, message
+    for word in words:
+        assert word in message, message
+
+
+def tls(scene, *arguments, env=None):
+    edge = Running(
+        ["tls", *map(str, arguments), "--listen", "127.0.0.1:0"],
+        scene.folder,
+        env={"STATE_DIRECTORY": scene.path("state"), **(env or {})})
+    scene.edges.append(edge)
+    return edge
+
+
+def test_the_local_ca_is_warned_of(scene):
+    edge = tls(scene, 1, "--terminate-at", "edge", "--domain", "a.test")
+    told = edge.wait_log("local CA")
+    assert told["level"] == "warn"
+    assert told["file"] == scene.path("state/local-ca.pem")
+    assert "curl --cacert" in told["msg"]
+    assert "update-ca-certificates" in told["msg"]
+
+
+def test_a_certificate_of_ones_own_needs_no_local_ca(scene):
+    crt, key = copy_pair(scene, "app", "a.test")
+    edge = tls(scene, 1, "--crt", crt, "--key", key)
+    assert not [e for e in edge.log_lines() if "local CA" in e["msg"]]
+    assert not os.path.exists(scene.path("state"))
+
+
+def test_secrets_are_written_only_if_that_is_allowed(scene):
+    """Without the flag the variable is ignored; with it, a warning."""
+    keys = scene.path("keys.log")
+    edge = tls(scene, 1, "--terminate-at", "edge",
+               env={"SSLKEYLOGFILE": keys})
+    assert not [e for e in edge.log_lines() if "KEYLOG" in e["msg"]]
+    assert not os.path.exists(keys)
+    edge = tls(scene, 1, "--terminate-at", "edge", "--allow-keylog",
+               env={"SSLKEYLOGFILE": keys})
+    told = edge.wait_log("KEYLOG")
+    assert told["level"] == "warn" and told["file"] == keys
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
+def test_files_must_be_readable_after_the_drop(scene):
+    """A reload reads them again, and a start says so rather than the night
+    when it is needed."""
+    for folder in (scene.folder, os.path.dirname(scene.folder)):
+        os.chmod(folder, 0o755)
+    copy_pair(scene, "app", "a.test")
+    path = scene.write("edge.yaml", ENDS_HERE.replace(
+        "edge:\n", "edge:\n  user: nobody\n"))
+    shown = lunette("edge", "-c", path)
+    assert shown.returncode == 1
+    assert b"edge.user" in shown.stderr and \
+        scene.path("app.key").encode() in shown.stderr, shown.stderr
+    assert b"Permission denied" in shown.stderr
+
+
+def copy_examples(scene):
+    for path in glob.glob(os.path.join(SOURCE, "examples", "*")):
+        shutil.copy(path, scene.folder)
+    copy_pair(scene, "app", "app.example.com")
+    copy_pair(scene, "edge-client", "edge.example.com")
+    copy_pair(scene, "certificates/net", "*.example.net")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
+            "-subj", "/CN=x", "-addext",
+            "subjectAltName=DNS:app.example.com", "-keyout",
+            scene.path("app-rsa.key"), "-out", scene.path("app-rsa.pem"))
+    for name in ("staff", "partner", "internal"):
+        shutil.copy(scene.certificates.ca, scene.path(name + "-cas.pem"))
+    openssl("ca", "-gencrl", "-config", ca_config(scene), "-cert",
+            scene.certificates.ca, "-keyfile", scene.certificates.ca_key,
+            "-out", scene.path("staff.crl"))
+
+
+def test_every_example_passes_check(scene):
+    copy_examples(scene)
+    examples = glob.glob(scene.path("*.yaml"))
+    assert len(examples) >= 11
+    for path in examples:
+        shown = lunette("check", "-c", path)
+        assert shown.returncode == 0, shown.stderr.decode()
+
+
+def test_ten_thousand_certificates_are_checked_quickly(scene):
+    """One pair under as many names: the files are read once."""
+    copy_pair(scene, "app", "a.test")
+    text = "version: 1\ncertificates:\n" + "".join(
+        f"- {{ name: n{i}, crt: app.pem, key: app.key }}\n"
+        for i in range(10_000)) + \
+        "endpoints:\n- url: tls://a.test\n  terminate_at: edge\n" \
+        "  certificate: n9999\n  upstream: \"127.0.0.1:4443\"\n"
+    began = time.monotonic()
+    code, out, err = check(scene, text)
+    assert code == 0, err[-2000:]
+    assert "10000 certificates" in out and "and 9900 more" in out
+    assert time.monotonic() - began < 10
+
+
+def test_a_terminating_command_serves(scene):
+    """The shortest way to TLS, with the local CA and with a pair."""
+    up = scene.upstream(answer_and_close(b"clear"))
+    port = up.address.rpartition(":")[2]
+    edge = tls(scene, port, "--terminate-at", "edge", "--domain", "a.test")
+    crt, key = copy_pair(scene, "app", "a.test")
+    own = tls(scene, port, "--crt", crt, "--key", key)
+    from client import tls_client
+    for where, ca in ((edge, scene.path("state/local-ca.pem")),
+                      (own, scene.certificates.ca)):
+        with tls_client(where.port, "a.test", ca) as client:
+            assert client.recv(5) == b"clear"
