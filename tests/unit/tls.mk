@@ -45,3 +45,24 @@ tests_unit_test_certificate_SOURCES = tests/unit/test_certificate.c \
 	$(TLS_SUPPORT)
 tests_unit_test_certificate_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_certificate_LDADD = $(TLS_TEST_LIBS)
+
+# Streams, at both ends of a socket pair.
+STREAM_TEST = tests/unit/tls_scene.c tests/unit/tls_scene.h $(TLS_SUPPORT)
+
+check_PROGRAMS += tests/unit/test_stream
+tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(STREAM_TEST)
+tests_unit_test_stream_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_stream_failures
+tests_unit_test_stream_failures_SOURCES = tests/unit/test_stream_failures.c \
+	$(STREAM_TEST)
+tests_unit_test_stream_failures_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_failures_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_stream_sessions
+tests_unit_test_stream_sessions_SOURCES = tests/unit/test_stream_sessions.c \
+	$(STREAM_TEST)
+tests_unit_test_stream_sessions_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_sessions_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=time
+tests_unit_test_stream_sessions_LDADD = $(TLS_TEST_LIBS)
