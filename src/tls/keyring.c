@@ -403,6 +403,9 @@ keyring_find(
 	bool found;
 
 	*out = (struct key_choice){ { NULL } };
+	/* What a pattern begins with is no name, though it is in the table. */
+	if (name.len == 0 || name.data[0] == '*' || name.data[0] == '.')
+		return false;
 	pthread_mutex_lock(&k->lock);
 	found = collect(k, &k->names, name, now, out) ||
 		collect_wildcard(k, name, now, out);

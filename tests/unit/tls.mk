@@ -66,3 +66,10 @@ tests_unit_test_stream_sessions_SOURCES = tests/unit/test_stream_sessions.c \
 tests_unit_test_stream_sessions_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_stream_sessions_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=time
 tests_unit_test_stream_sessions_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_keyring
+tests_unit_test_keyring_SOURCES = tests/unit/test_keyring.c $(TLS_SUPPORT)
+tests_unit_test_keyring_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_keyring_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_keyring_LDADD = $(TLS_TEST_LIBS)
