@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "engine/edge_private.h"
 #include "engine/event.h"
+#include "engine/terminate.h"
 #include "engine/policy_host.h"
 #include "engine/relay.h"
 #include "engine/throttle.h"
@@ -54,8 +55,10 @@ on_client_ready(struct watch *w, uint32_t events)
 
 	leg_note(&c->client, events);
 	/* Nobody waits any more for what a script sleeps over or a dial is to
-	 * bring. The relay first reads what came before the reset. */
-	if ((events & EPOLLERR) && c->stage < STAGE_RELAY)
+	 * bring. The relay and the handshake first read what came before the
+	 * reset: it may be an alert that says why. */
+	if ((events & EPOLLERR) && c->stage < STAGE_RELAY &&
+	    (!c->client.tls || c->client.secured))
 		conn_close(c, REASON_CLIENT_RESET, CLOSE_RESET, NULL);
 	conn_run(c);
 }
@@ -70,7 +73,7 @@ static const struct deadline_rule deadline_rules[] = {
 	[STAGE_PROXY_IN] = { REASON_PROXY_TIMEOUT, CLOSE_LINGER },
 	[STAGE_HELLO] = { REASON_HELLO_TIMEOUT, CLOSE_LINGER },
 	[STAGE_POLICY] = { REASON_POLICY_TIMEOUT, CLOSE_LINGER },
-	[STAGE_GREET] = { REASON_UPSTREAM_TIMEOUT, CLOSE_LINGER },
+	[STAGE_HANDSHAKE] = { REASON_HANDSHAKE_TIMEOUT, CLOSE_LINGER },
 	[STAGE_RELAY] = { REASON_IDLE_TIMEOUT, CLOSE_PLAIN },
 };
 
@@ -80,14 +83,18 @@ on_deadline(struct timeout *t)
 	struct conn *c = CONTAINER_OF(t, struct conn, timeout);
 	const struct deadline_rule *rule;
 
-	/* Dialling and closing know themselves what to do next. */
-	if (c->stage == STAGE_DIAL || c->stage == STAGE_CLOSING) {
+	/* These know themselves what to do next. */
+	if (c->stage == STAGE_DIAL || c->stage == STAGE_GREET ||
+	    c->stage == STAGE_CLOSING) {
 		conn_run(c);
 		return;
 	}
 	ASSERT(c->stage < ARRAY_COUNT(deadline_rules));
 	rule = &deadline_rules[c->stage];
-	if (c->stage == STAGE_POLICY) {
+	if (policy_host_terminates(c)) {
+		policy_host_cancel(c);
+		conn_close(c, REASON_HANDSHAKE_TIMEOUT, CLOSE_LINGER, NULL);
+	} else if (c->stage == STAGE_POLICY) {
 		/* It has been answered for: it must not go on meanwhile. */
 		policy_host_cancel(c);
 		conn_deny(c, rule->reason, "edge.policy.wall");
@@ -231,6 +238,7 @@ conn_close(struct conn *c, enum reason reason, enum closing_way way,
 {
 	if (c->reason != REASON_NONE)
 		return;
+	event_keep_tls(c);
 	c->reason = (uint8_t)reason;
 	c->way = (uint8_t)way;
 	c->detail = detail;
@@ -242,10 +250,21 @@ conn_close(struct conn *c, enum reason reason, enum closing_way way,
 }
 
 void
+conn_note_alert(struct conn *c, const struct tls_failure *f)
+{
+	if (c->reason != REASON_NONE)
+		return;
+	c->alert = f->alert;
+	c->alert_sent = true;
+	c->alert_received = f->fault == TLS_FAULT_ALERT_RECEIVED;
+}
+
+void
 conn_refuse(
     struct conn *c, enum reason reason, uint8_t alert, const char *detail)
 {
-	if (c->reason == REASON_NONE)
+	/* Inside TLS there is no public way to send one: close_notify it is. */
+	if (c->reason == REASON_NONE && !c->client.tls)
 		c->alert = alert;
 	conn_close(c, reason, CLOSE_LINGER, detail);
 }
@@ -310,6 +329,7 @@ conn_drop_setup(struct conn *c)
 	for (int i = 0; i < SCRIPT_COUNT; i++)
 		decision_fini(&s->decisions[i]);
 	free(s->proxy_bytes);
+	trust_put(s->terminated_trust);
 	generation_put(s->generation);
 	slab_free(&c->worker->setups, s);
 	c->setup = NULL;
@@ -377,6 +397,7 @@ record_free(struct conn *c)
 	free(r->reason);
 	free(r->tags);
 	free(r->logs);
+	free(r->tls);
 	free(r);
 	c->record = NULL;
 }
@@ -390,7 +411,7 @@ conn_hello(struct conn *c)
 	if (w->hello_owner == c)
 		return &w->hello;
 	if (c->stage <= STAGE_HELLO || c->stage >= STAGE_RELAY ||
-	    !leg_is_open(&c->client))
+	    c->client.tls || !leg_is_open(&c->client))
 		return NULL;
 	if (socket_peek(c->client.watch.fd, w->peeked, HELLO_MAX_BYTES,
 		&count) != IO_OK)
@@ -413,10 +434,11 @@ conn_finish(struct conn *c)
 		w->hello_owner = NULL;
 	leg_drop_pending(&c->client, &w->pipes);
 	leg_drop_pending(&c->upstream, &w->pipes);
+	/* The hooks may still ask for the client's certificate. */
+	policy_host_close(c);
 	leg_close(&c->client);
 	leg_close(&c->upstream);
 	throttle_free(c->throttle);
-	policy_host_close(c);
 	event_connection_closed(c);
 	conn_drop_setup(c);
 	record_free(c);

@@ -67,6 +67,7 @@ struct dial {
 	unsigned retries;		   /* decisions by retry() */
 	struct addr addrs[DIAL_MAX_ADDRS]; /* of the current upstream's name */
 	unsigned addr_count, addr_next;
+	bool greeted;	     /* our PROXY header was written to it */
 	bool chosen_tried;   /* the upstream that a script named */
 	bool given_up;	     /* by a script's retry */
 	bool blame;	     /* the target has failed since it was taken */
@@ -88,6 +89,13 @@ struct setup {
 	bool routed, retrying;
 	bool asked[SCRIPT_COUNT];	 /* has been run */
 	const struct endpoint *admitted; /* its ip_restriction said yes */
+	/* The client's TLS has ended here: for which endpoint (lent by the
+	 * generation; may be NULL) and what client certificates it took. */
+	const struct endpoint *terminated_for;
+	enum client_auth terminated_auth;
+	struct trust *terminated_trust; /* counted */
+	int64_t handshake_began_us;
+	uint64_t policy_left_ms; /* of a script that waits for its handshake */
 	/* The edge's script's, then the endpoint's; what a later one leaves
 	 * open an earlier one settles, and then the endpoint's settings. */
 	struct decision decisions[SCRIPT_COUNT];
@@ -104,6 +112,7 @@ struct record {
 	size_t logs_len;
 	struct tracked_key *keys; /* lunette.active; from malloc */
 	size_t key_count;
+	char *tls;		 /* JSON object members */
 	char ja4[JA4_TEXT_SIZE]; /* "": not wanted */
 };
 
@@ -129,6 +138,11 @@ struct conn {
 	bool upstream_first : 1; /* its EOF came before the client's */
 	bool parted : 1;	 /* closing: the parting words are out */
 	bool lowered : 1;	 /* SO_RCVLOWAT is not 1 */
+	bool alert_sent : 1;	 /* `alert` is on the wire already */
+	bool alert_received : 1; /* `alert` is the client's */
+	bool reencrypted : 1;	 /* TLS of our own to the upstream */
+	bool relayed : 1;	 /* it has come to the relay */
+	uint8_t handshake_in;	 /* enum timing: into whose time it fell */
 	struct worker *worker;
 	struct timeout timeout; /* the stage's deadline */
 	struct list live;	/* of the worker */
@@ -152,6 +166,7 @@ struct conn {
 	};
 	int64_t start_us;		   /* monotonic */
 	uint32_t timings_us[TIMING_COUNT]; /* since start; 0: not reached */
+	uint32_t handshake_us;		   /* that the TLS handshake took */
 	struct policy_conn facts;
 };
 
@@ -180,6 +195,10 @@ void conn_wake(struct conn *c);
 void conn_close(struct conn *c, enum reason reason, enum closing_way way,
     const char *detail);
 
+/* Notes for the event which alert the client's TLS has sent or got; it is not
+ * said again. */
+void conn_note_alert(struct conn *c, const struct tls_failure *f);
+
 /* conn_close with an alert to the client as the parting words. */
 void conn_refuse(
     struct conn *c, enum reason reason, uint8_t alert, const char *detail);
@@ -204,6 +223,13 @@ bool conn_admit_client(struct conn *c);
 bool conn_resolve(struct conn *c, const struct host *name,
     void (*on_answer)(
 	struct conn *, const struct resolver_answer *)) MUST_CHECK;
+
+/*
+ * Gives the try of an upstream up that could be reached but not spoken to, and
+ * goes on with the next. `detail` is a literal, as in conn_close.
+ */
+enum step dial_failed(
+    struct conn *c, enum reason reason, int error, const char *detail);
 
 /* Gives the upstream back. */
 void conn_drop_target(struct conn *c);

@@ -220,7 +220,8 @@ prepare(struct edge *e, struct snapshot *s, struct next *n, struct text *error)
 		return false;
 	}
 	if (make_context(e, n, error) && make_listeners(e, n, error) &&
-	    make_mails(e, n, error))
+	    make_mails(e, n, error) &&
+	    vault_prepare(&e->vault, n->generation, error))
 		return true;
 	discard_next(e, n);
 	return false;
@@ -368,7 +369,8 @@ build(struct edge *e, struct snapshot *s, struct text *error)
 		text_add(error, "no memory for the edge");
 		return false;
 	}
-	if (!make_resolver(e, s, error) || !make_workers(e, s, error))
+	if (!vault_init(&e->vault, s, error) || !make_resolver(e, s, error) ||
+	    !make_workers(e, s, error))
 		return false;
 	e->acceptor = acceptor_new(e);
 	if (!e->acceptor) {
@@ -395,7 +397,7 @@ edge_new(struct snapshot *s, struct journal_sink *sinks, struct text *error)
 	struct edge *e = calloc(1, sizeof(*e));
 
 	if (e) {
-		e->drained_fd = -1;
+		e->drained_fd = e->vault.keylog_fd = -1;
 		pthread_mutex_init(&e->recent_lock, NULL);
 		atomic_init(&e->wants_events, sinks != NULL);
 		e->journal = journal_new(sinks);
@@ -470,6 +472,7 @@ free_tables(struct edge *e)
 		tally_free(e->clients);
 	if (e->active)
 		tally_free(e->active);
+	vault_fini(&e->vault);
 	if (e->drained_fd >= 0)
 		close(e->drained_fd);
 }

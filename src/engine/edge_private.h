@@ -10,6 +10,7 @@
 #include "engine/journal.h"
 #include "engine/policy_host.h"
 #include "engine/pool.h"
+#include "engine/vault.h"
 #include "engine/watchdog.h"
 #include "engine/worker.h"
 #include "sys/geo.h"
@@ -26,6 +27,7 @@ struct edge {
 	struct policy_shared *shared;
 	struct tally *clients; /* connections by client address */
 	struct tally *active;  /* connections by policy key */
+	struct vault vault;
 	struct pipe_budget pipe_budget;
 	struct listener **listeners; /* current, counted; main thread */
 	size_t listener_count;

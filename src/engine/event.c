@@ -1,5 +1,7 @@
 #include "engine/event.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -55,16 +57,29 @@ write_close(struct json *j, const struct conn *c)
 		json_text(j, "detail", detail);
 	if (c->alert != 0)
 		json_text(j, "alert", alert_name(c->alert));
+	if (c->alert_received)
+		json_bool(j, "alert_received", true);
 	json_close(j);
 }
 
-static void
-write_endpoint(struct json *j, const struct endpoint *e)
+/* Where it did end; where it has not come to that, the endpoint's word. */
+static enum terminate_at
+terminated_at(const struct conn *c)
 {
+	if (c->client.tls || c->facts.terminated)
+		return TERMINATE_EDGE;
+	return c->relayed ? TERMINATE_UPSTREAM : c->endpoint->terminate_at;
+}
+
+static void
+write_endpoint(struct json *j, const struct conn *c)
+{
+	const struct endpoint *e = c->endpoint;
+
 	json_open(j, "endpoint");
 	json_text(j, "id", e->id);
 	json_text(j, "url", e->url);
-	json_text(j, "terminate_at", terminate_at_name(e->terminate_at));
+	json_text(j, "terminate_at", terminate_at_name(terminated_at(c)));
 	json_close(j);
 }
 
@@ -74,8 +89,8 @@ write_upstream(struct json *j, const struct conn *c)
 	json_open(j, "upstream");
 	json_text(j, "address", c->target->address.text);
 	json_int(j, "proxy_proto", c->proxy_proto);
-	/* Passthrough: the client's own TLS goes on, we add none. */
-	json_bool(j, "tls", false);
+	/* In passthrough the client's own TLS goes on, we add none. */
+	json_bool(j, "tls", c->reencrypted);
 	json_close(j);
 }
 
@@ -103,6 +118,11 @@ write_record(struct json *j, const struct record *r)
 {
 	struct text *out = j->out;
 
+	if (r->tls) {
+		json_open(j, "tls");
+		text_add(out, r->tls);
+		json_close(j);
+	}
 	if (r->ja4[0])
 		json_text(j, "ja4_fingerprint", r->ja4);
 	if (r->logs) {
@@ -126,7 +146,11 @@ static const char *const timing_keys[] = {
 	[TIMING_FIRST_BYTE] = "first_byte_ms",
 };
 
-/* The time that each stage took; the first byte since the beginning. */
+/*
+ * The time that each stage took; the first byte since the beginning. The
+ * handshake falls into the policy's time or into what comes after it, and is
+ * told apart from both.
+ */
 static void
 write_timing(struct json *j, const struct conn *c, int64_t total_us)
 {
@@ -140,9 +164,14 @@ write_timing(struct json *j, const struct conn *c, int64_t total_us)
 			continue;
 		if (t == TIMING_FIRST_BYTE)
 			before = 0;
-		json_ms(j, timing_keys[t], (int64_t)(at - before));
+		else if (t == (int)c->handshake_in)
+			before += c->handshake_us;
+		json_ms(j, timing_keys[t],
+		    at > before ? (int64_t)(at - before) : 0);
 		before = at;
 	}
+	if (c->handshake_us != 0)
+		json_ms(j, "handshake_ms", c->handshake_us);
 	json_ms(j, "total_ms", total_us);
 	json_close(j);
 }
@@ -182,7 +211,7 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 		json_close(&j);
 	}
 	if (c->endpoint)
-		write_endpoint(&j, c->endpoint);
+		write_endpoint(&j, c);
 	if (c->target)
 		write_upstream(&j, c);
 	if (c->scripted)
@@ -191,6 +220,91 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 		write_record(&j, c->record);
 	write_timing(&j, c, total_us);
 	end_event(&j);
+}
+
+/* Texts of a certificate are the client's; more of them than this tells
+ * nobody anything. */
+#define MAX_CERTIFICATE_TEXT 256
+
+static struct span
+cut(struct span s)
+{
+	return s.len > MAX_CERTIFICATE_TEXT
+		   ? span_of(s.data, MAX_CERTIFICATE_TEXT)
+		   : s;
+}
+
+static void
+write_name(struct json *j, const char *key, const struct peer_name *name)
+{
+	json_open(j, key);
+	if (name->common_name.len > 0)
+		json_string(j, "common_name", cut(name->common_name));
+	json_close(j);
+}
+
+static void
+write_peer(struct json *j, const struct peer *peer)
+{
+	json_open(j, "client");
+	write_name(j, "subject", &peer->subject);
+	write_name(j, "issuer", &peer->issuer);
+	json_string(j, "serial_number", cut(peer->serial_number));
+	json_string(j, "fingerprint_sha256", peer->fingerprint_sha256);
+	json_close(j);
+}
+
+/* Of a client whose certificate was refused: which one. */
+static void
+write_refused(struct json *j, const struct tls_failure *f)
+{
+	if (!f->fingerprint[0])
+		return;
+	json_open(j, "client");
+	json_text(j, "fingerprint_sha256", f->fingerprint);
+	json_close(j);
+}
+
+static void
+write_agreed(struct json *j, struct tls_stream *tls)
+{
+	const struct peer *peer = tls_peer(tls);
+	struct tls_facts f;
+
+	tls_facts(tls, &f);
+	json_text(j, "version", f.version == TLS_VERSION_1_3 ? "1.3" : "1.2");
+	json_text(j, "cipher_suite", f.cipher_suite);
+	if (f.alpn.len > 0)
+		json_string(j, "negotiated_alpn", f.alpn);
+	json_bool(j, "session_resumed", f.resumed);
+	if (peer)
+		write_peer(j, peer);
+}
+
+void
+event_keep_tls(struct conn *c)
+{
+	struct edge *e = c->worker->edge;
+	char members[8192];
+	struct record *r;
+	struct text text;
+	struct json json;
+
+	if (!c->client.tls ||
+	    !atomic_load_explicit(&e->wants_events, memory_order_relaxed))
+		return;
+	r = conn_record(c);
+	if (!r)
+		return;
+	text_init(&text, members, sizeof(members));
+	json_init(&json, &text);
+	if (c->client.secured)
+		write_agreed(&json, c->client.tls);
+	else
+		write_refused(&json, tls_failure(c->client.tls));
+	ASSERT(!text.truncated);
+	free(r->tls);
+	r->tls = text.len > 0 ? strdup(members) : NULL;
 }
 
 /* What ended as it should is told by its event; the log shows it at debug. */

@@ -12,6 +12,9 @@
 
 struct edge;
 
+/* Keeps what the event tells of the client's TLS, while it is there. */
+void event_keep_tls(struct conn *c);
+
 /* The worker's thread. */
 void event_connection_closed(struct conn *c);
 

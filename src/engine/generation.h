@@ -8,10 +8,13 @@
 #include "config/snapshot.h"
 #include "engine/balance.h"
 #include "engine/health.h"
+#include "tls/authority.h"
 
 struct generation {
 	atomic_uint refs;
 	struct snapshot *snapshot;   /* counted */
+	struct authority *authority; /* counted; NULL: no local CA */
+	struct trust *system_trust;  /* counted; NULL: it cannot be read */
 	struct balancer **balancers; /* by endpoint.index; NULL: no upstream */
 	size_t balancer_count;
 };

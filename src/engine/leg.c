@@ -49,8 +49,63 @@ leg_note(struct leg *l, uint32_t events)
 		l->readable = l->writable = l->hung_up = true;
 }
 
+void
+leg_secure(struct leg *l, struct tls_stream *tls)
+{
+	ASSERT(!l->tls);
+	l->tls = tls;
+}
+
 enum io
-leg_read(struct leg *l, void *buffer, size_t size, size_t *count)
+leg_handshake(struct leg *l)
+{
+	enum io io = tls_handshake(l->tls);
+
+	if (io == IO_OK) {
+		l->secured = true;
+		/* What came right behind the handshake raises no new event. */
+		l->readable = l->writable = true;
+	}
+	return io;
+}
+
+/* A read may have something to write first (a key update), and then it is the
+ * room for that which it waits for. */
+static void
+note_blocked_read(struct leg *l)
+{
+	if (tls_blocked_on(l->tls) & TLS_BLOCKED_WRITE)
+		l->writable = false;
+	else
+		l->readable = false;
+}
+
+/*
+ * With its socket empty the stream has given all out but part of a record, and
+ * what comes raises a new event; but a FIN that was announced already will not
+ * be announced again. After a reset only close_notify proves a good end.
+ */
+static enum io
+read_tls(struct leg *l, void *buffer, size_t size, size_t *count)
+{
+	enum io io = tls_read(l->tls, buffer, size, count);
+
+	if (io == IO_AGAIN)
+		note_blocked_read(l);
+	else if (io == IO_OK && (tls_blocked_on(l->tls) & TLS_BLOCKED_READ) &&
+		 !l->hung_up && !l->urgent)
+		l->readable = false;
+	else if (io == IO_EOF)
+		l->truncated = tls_truncated(l->tls);
+	if (io == IO_EOF && l->truncated && l->reset)
+		io = IO_ERROR;
+	if (io == IO_ERROR)
+		l->reset = l->failed = true;
+	return io;
+}
+
+static enum io
+read_plain(struct leg *l, void *buffer, size_t size, size_t *count)
 {
 	enum io io = socket_read(l->watch.fd, buffer, size, count);
 
@@ -70,6 +125,21 @@ leg_read(struct leg *l, void *buffer, size_t size, size_t *count)
 	return io;
 }
 
+enum io
+leg_read(struct leg *l, void *buffer, size_t size, size_t *count)
+{
+	return l->tls ? read_tls(l, buffer, size, count)
+		      : read_plain(l, buffer, size, count);
+}
+
+enum io
+leg_discard(struct leg *l, void *buffer, size_t size)
+{
+	size_t count;
+
+	return read_plain(l, buffer, size, &count);
+}
+
 /*
  * What the peer sent before it reset can still be read, and the reading finds
  * the end. An error of our own machine's is not met by reading: the peer may
@@ -84,8 +154,34 @@ note_write_error(struct leg *l)
 	return IO_ERROR;
 }
 
-enum io
-leg_write(struct leg *l, struct span bytes, size_t *count)
+/* Counted when the socket has taken the records, all of them. */
+static enum io
+note_tls_write(struct leg *l, enum io io)
+{
+	if (io == IO_ERROR)
+		return note_write_error(l);
+	l->congested = io == IO_AGAIN;
+	if (l->congested) {
+		l->writable = false;
+		return IO_AGAIN;
+	}
+	l->taken_bytes += l->unsent_bytes;
+	l->unsent_bytes = 0;
+	return IO_OK;
+}
+
+static enum io
+write_tls(struct leg *l, struct span bytes, size_t *count)
+{
+	l->unsent_bytes = (uint32_t)bytes.len;
+	*count = bytes.len;
+	return note_tls_write(l, tls_write(l->tls, bytes)) == IO_ERROR
+		   ? IO_ERROR
+		   : IO_OK;
+}
+
+static enum io
+write_plain(struct leg *l, struct span bytes, size_t *count)
 {
 	enum io io = socket_write(l->watch.fd, bytes.data, bytes.len, count);
 
@@ -98,6 +194,13 @@ leg_write(struct leg *l, struct span bytes, size_t *count)
 	if (l->congested)
 		l->writable = false;
 	return l->congested ? IO_AGAIN : IO_OK;
+}
+
+enum io
+leg_write(struct leg *l, struct span bytes, size_t *count)
+{
+	return l->secured ? write_tls(l, bytes, count)
+			  : write_plain(l, bytes, count);
 }
 
 enum io
@@ -152,6 +255,18 @@ flush_pipe(struct leg *l, struct pipes *pipes)
 	return IO_OK;
 }
 
+static enum io
+flush_tls(struct leg *l)
+{
+	enum io io = note_tls_write(l, tls_flush(l->tls));
+
+	if (io == IO_OK && l->fin_due) {
+		l->fin_due = false;
+		shutdown(l->watch.fd, SHUT_WR);
+	}
+	return io;
+}
+
 enum io
 leg_flush(struct leg *l, struct pipes *pipes)
 {
@@ -159,13 +274,15 @@ leg_flush(struct leg *l, struct pipes *pipes)
 		return IO_OK;
 	if (!l->writable)
 		return IO_AGAIN;
-	return l->pending ? flush_buffer(l) : flush_pipe(l, pipes);
+	if (l->pending)
+		return flush_buffer(l);
+	return l->pipe ? flush_pipe(l, pipes) : flush_tls(l);
 }
 
 bool
 leg_has_pending(const struct leg *l)
 {
-	return l->pending || l->pipe;
+	return l->pending || l->pipe || (l->secured && tls_has_unsent(l->tls));
 }
 
 bool
@@ -192,10 +309,38 @@ leg_drop_pending(struct leg *l, struct pipes *pipes)
 	if (l->pipe)
 		pipes_return(pipes, l->pipe);
 	l->pipe = NULL;
+	if (l->secured)
+		tls_drop_unsent(l->tls);
+	l->unsent_bytes = 0;
+	l->fin_due = false;
 }
 
 void
 leg_shut(struct leg *l)
+{
+	if (l->shut || !leg_is_open(l))
+		return;
+	l->shut = true;
+	if (l->secured && tls_shut(l->tls) == IO_AGAIN) {
+		l->fin_due = true;
+		l->writable = false;
+		return;
+	}
+	shutdown(l->watch.fd, SHUT_WR);
+}
+
+void
+leg_say_goodbye(struct leg *l)
+{
+	if (l->shut || !l->secured || leg_has_pending(l))
+		return;
+	l->shut = true;
+	if (tls_shut(l->tls) == IO_AGAIN)
+		tls_drop_unsent(l->tls);
+}
+
+void
+leg_cut(struct leg *l)
 {
 	if (!l->shut && leg_is_open(l))
 		shutdown(l->watch.fd, SHUT_WR);
@@ -220,6 +365,7 @@ forget(struct leg *l)
 	};
 
 	ASSERT(!leg_has_pending(l));
+	tls_free(l->tls);
 	*l = fresh;
 	return fd;
 }

@@ -3,8 +3,10 @@
  *
  * Readiness is remembered here: the loop sets `readable` and `writable`, an
  * operation that meets EAGAIN clears them. Bytes that were read from the other
- * leg and that this one has not taken yet wait in its `pending` buffer or its
- * `pipe`; both exist only while there are such bytes. The worker's thread only.
+ * leg and that this one has not taken yet wait in its `pending` buffer, its
+ * `pipe` or its TLS stream; they are held only while there are such bytes. A
+ * leg whose TLS ends here reads and writes plaintext through its stream, with
+ * the same operations. The worker's thread only.
  */
 #ifndef ENGINE_LEG_H
 #define ENGINE_LEG_H
@@ -13,6 +15,7 @@
 #include "base/span.h"
 #include "sys/loop.h"
 #include "sys/pipes.h"
+#include "tls/stream.h"
 
 struct conn;
 
@@ -33,7 +36,14 @@ struct leg {
 	bool failed : 1;    /* reading has ended with it: all before was read */
 	bool abandoned : 1; /* it is not read any more, though it may send */
 	bool congested : 1; /* it did not take all of the last write */
-	uint32_t streak_bytes; /* moved to it lately in large reads */
+	bool secured : 1;   /* the handshake of its TLS is done */
+	bool truncated : 1; /* its TLS ended without close_notify */
+	bool fin_due : 1;   /* our FIN follows what its TLS holds */
+	union {
+		uint32_t streak_bytes; /* moved to it lately in large reads */
+		uint32_t unsent_bytes; /* plaintext that its TLS holds */
+	};
+	struct tls_stream *tls; /* owned; NULL: plain */
 	struct leg_buffer *pending;
 	struct pipe *pipe;
 	uint64_t taken_bytes;
@@ -51,19 +61,29 @@ int leg_open(struct leg *l, struct loop *loop, int fd,
 /* Notes what epoll said. */
 void leg_note(struct leg *l, uint32_t events);
 
+/* Gives the leg its TLS, whose handshake comes next. Takes the stream. */
+void leg_secure(struct leg *l, struct tls_stream *tls);
+
+/* A step of the handshake: IO_OK when it is done. */
+enum io leg_handshake(struct leg *l);
+
 /* Clears `readable` when the socket is empty for now. IO_ERROR sets `reset`
- * and `failed`. */
+ * and `failed`; of TLS that was broken tls_failure tells more. */
 enum io leg_read(struct leg *l, void *buffer, size_t size, size_t *count);
 
-/* Writes what the socket takes; clears `writable` when it took less. */
+/* Reads and forgets what came over the wire: IO_OK if there may be more. */
+enum io leg_discard(struct leg *l, void *buffer, size_t size);
+
+/* Writes what the socket takes; clears `writable` when it took less. A TLS
+ * stream takes all and holds what the socket did not: IO_OK. */
 enum io leg_write(struct leg *l, struct span bytes, size_t *count);
 
 /* Writes words of our own, which do not count as taken; what does not fit is
  * lost, and they fit: nothing was written before them. */
 enum io leg_say(struct leg *l, struct span words);
 
-/* Writes the rest of an earlier write, from the buffer or the pipe. IO_OK: none
- * is left. */
+/* Writes the rest of an earlier write, from the buffer, the pipe or the TLS
+ * stream. IO_OK: none is left. */
 enum io leg_flush(struct leg *l, struct pipes *pipes);
 bool leg_has_pending(const struct leg *l);
 
@@ -73,8 +93,15 @@ bool leg_keep(struct leg *l, struct span rest) MUST_CHECK;
 /* Forgets what is pending. */
 void leg_drop_pending(struct leg *l, struct pipes *pipes);
 
-/* Ends our direction with a FIN. */
+/* Ends our direction: close_notify where there is TLS, and a FIN. */
 void leg_shut(struct leg *l);
+
+/* close_notify where there is TLS and it was not said, as far as the socket
+ * takes it; closing sends the FIN. */
+void leg_say_goodbye(struct leg *l);
+
+/* Ends it with the FIN alone: the peer's TLS sees that something is missing. */
+void leg_cut(struct leg *l);
 
 /* Closes the descriptor, with a FIN or with a reset, and forgets all that was
  * known of it. Harmless when closed; nothing may be pending. */

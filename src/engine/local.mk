@@ -15,15 +15,19 @@ libengine_a_SOURCES = \
 	src/engine/pool.c src/engine/pool.h \
 	src/engine/reason.c src/engine/reason.h \
 	src/engine/relay.c src/engine/relay.h \
+	src/engine/reencrypt.c src/engine/reencrypt.h \
 	src/engine/stage.h \
 	src/engine/stage_closing.c \
 	src/engine/stage_dial.c \
 	src/engine/stage_greet.c \
+	src/engine/stage_handshake.c \
 	src/engine/stage_hello.c \
 	src/engine/stage_policy.c \
 	src/engine/stage_proxy_in.c \
 	src/engine/stage_relay.c \
+	src/engine/terminate.c src/engine/terminate.h \
 	src/engine/throttle.c src/engine/throttle.h \
 	src/engine/upstream.c src/engine/upstream.h \
+	src/engine/vault.c src/engine/vault.h \
 	src/engine/watchdog.c src/engine/watchdog.h \
 	src/engine/worker.c src/engine/worker.h

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "engine/edge_private.h"
+#include "engine/terminate.h"
 
 struct policy_context *
 policy_context_new(struct edge *e, struct geo *geo)
@@ -93,6 +94,38 @@ host_knows_endpoint(struct policy_conn *facts, struct span url)
 
 	return c->setup &&
 	       snapshot_endpoint(c->setup->generation->snapshot, url);
+}
+
+static bool
+host_knows_certificate(struct policy_conn *facts, struct span label)
+{
+	struct conn *c = conn_of(facts);
+	char name[256];
+
+	if (!c->setup || label.len >= sizeof(name))
+		return false;
+	memcpy(name, label.data, label.len);
+	name[label.len] = '\0';
+	return strlen(name) == label.len &&
+	       snapshot_has_certificate(c->setup->generation->snapshot, name);
+}
+
+static void
+host_tls(struct policy_conn *facts, struct tls_facts *out)
+{
+	struct conn *c = conn_of(facts);
+
+	*out = (struct tls_facts){ 0 };
+	if (c->client.secured)
+		tls_facts(c->client.tls, out);
+}
+
+static const struct peer *
+host_peer(struct policy_conn *facts)
+{
+	struct conn *c = conn_of(facts);
+
+	return c->client.secured ? tls_peer(c->client.tls) : NULL;
 }
 
 static void
@@ -198,6 +231,9 @@ const struct policy_host policy_host = {
 	.hello = host_hello,
 	.endpoint = host_endpoint,
 	.knows_endpoint = host_knows_endpoint,
+	.knows_certificate = host_knows_certificate,
+	.tls = host_tls,
+	.peer = host_peer,
 	.log = host_log,
 	.track = host_track,
 	.active = host_active,
@@ -244,6 +280,14 @@ resume(struct conn *c, const struct resolver_answer *answer)
 
 static bool arrange_wait(struct conn *c);
 
+/* False: the connection is closed. */
+static bool
+go_on_inside(struct conn *c, const struct resolver_answer *answer)
+{
+	resume(c, answer);
+	return arrange_wait(c);
+}
+
 /* Goes on with the script, and then with the connection, if that is not where
  * we come from. */
 static void
@@ -252,8 +296,7 @@ go_on(struct conn *c, const struct resolver_answer *answer)
 	bool inside = c->running, alive;
 
 	c->running = true;
-	resume(c, answer);
-	alive = arrange_wait(c);
+	alive = go_on_inside(c, answer);
 	c->running = inside;
 	if (alive && !inside)
 		conn_run(c);
@@ -271,8 +314,37 @@ ask_name(struct conn *c)
 	return false;
 }
 
+bool
+policy_host_terminates(const struct conn *c)
+{
+	const struct setup *s = c->setup;
+
+	return c->stage == STAGE_POLICY && s->run && c->client.tls &&
+	       policy_outcome(s->run)->state == POLICY_WAITING &&
+	       policy_outcome(s->run)->wait == POLICY_WAIT_TERMINATE;
+}
+
+/* The script's own clock stands still while the client shakes hands. */
+static bool
+begin_termination(struct conn *c)
+{
+	struct setup *s = c->setup;
+
+	s->policy_left_ms = c->timeout.deadline_ms > c->worker->now_ms
+				? c->timeout.deadline_ms - c->worker->now_ms
+				: 1;
+	return terminate_begin(c, &policy_outcome(s->run)->termination);
+}
+
+void
+policy_host_terminated(struct conn *c)
+{
+	conn_set_deadline(c, c->setup->policy_left_ms);
+	(void)!go_on_inside(c, NULL);
+}
+
 /*
- * Arranges what a waiting script waits for; false: no memory, closed. A name in
+ * Arranges what a waiting script waits for; false: closed. A name in
  * the cache is answered at once, on top of the stack and without a turn of the
  * loop, in which others are served and the wall's clock is looked at. So a
  * script that asks without end has to wait in between.
@@ -286,6 +358,8 @@ arrange_wait(struct conn *c)
 
 	if (o->state != POLICY_WAITING)
 		return true;
+	if (o->wait == POLICY_WAIT_TERMINATE)
+		return begin_termination(c);
 	if (o->wait == POLICY_WAIT_RESOLVE && s->answers++ < MAX_ANSWERS)
 		return ask_name(c);
 	s->answers = 0;

@@ -38,6 +38,12 @@ bool policy_host_start(struct conn *c, enum script_of which,
 /* Ends a run that is not waited for any more; harmless when there is none. */
 void policy_host_cancel(struct conn *c);
 
+/* A script waits for the TLS that it has begun to terminate. */
+bool policy_host_terminates(const struct conn *c);
+
+/* That is done: goes on with the script, in the policy's stage. */
+void policy_host_terminated(struct conn *c);
+
 /* lunette.sleep is over: goes on with the script and then the connection. */
 void policy_host_slept(struct conn *c);
 

@@ -37,8 +37,7 @@
 	    "the client gave no certificate where one is required")           \
 	X(CLIENT_CERTIFICATE_INVALID, "client_certificate_invalid",           \
 	    "the client's certificate was not accepted")                      \
-	X(NO_CERTIFICATE, "no_certificate",                                   \
-	    "no certificate covers the name")                                 \
+	X(NO_CERTIFICATE, "no_certificate", "no certificate covers the name") \
 	X(TLS_FAILED, "tls_failed",                                           \
 	    "the client's TLS was broken after the handshake")                \
 	X(ENDPOINT_OFFLINE, "endpoint_offline",                               \

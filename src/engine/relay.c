@@ -40,15 +40,33 @@ read_size(struct conn *c, const struct leg *to)
 	return allowed < size ? allowed : size;
 }
 
+/* A TLS stream gives out whole records: the throttle may run up a debt. */
+static size_t
+buffer_size(const struct leg *from, size_t wanted)
+{
+	return from->secured && wanted > 0 && wanted < TLS_READ_MIN_BYTES
+		   ? TLS_READ_MIN_BYTES
+		   : wanted;
+}
+
+/* Records are never spliced. */
+static void
+note_streak(struct leg *to, size_t bytes)
+{
+	if (to->secured)
+		return;
+	if (bytes < RELAY_LARGE_READ)
+		to->streak_bytes = 0;
+	else if (to->streak_bytes < RELAY_SPLICE_AFTER)
+		to->streak_bytes += (uint32_t)bytes;
+}
+
 static void
 note_moved(struct conn *c, struct leg *to, size_t bytes)
 {
 	if (c->throttle)
 		throttle_spend(c->throttle, direction_to(c, to), bytes);
-	if (bytes < RELAY_LARGE_READ)
-		to->streak_bytes = 0;
-	else if (to->streak_bytes < RELAY_SPLICE_AFTER)
-		to->streak_bytes += (uint32_t)bytes;
+	note_streak(to, bytes);
 	if (to == &c->client)
 		conn_note_time(c, TIMING_FIRST_BYTE);
 }
@@ -70,7 +88,7 @@ static enum io
 copy(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 {
 	uint8_t *buffer = c->worker->buffer;
-	size_t size = read_size(c, to);
+	size_t size = buffer_size(from, read_size(c, to));
 	size_t count;
 	enum io io;
 
@@ -131,24 +149,32 @@ move(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 }
 
 static bool
-should_splice(const struct conn *c, const struct leg *to)
+should_splice(
+    const struct conn *c, const struct leg *from, const struct leg *to)
 {
-	return to->streak_bytes >= RELAY_SPLICE_AFTER && !c->throttle;
+	return to->streak_bytes >= RELAY_SPLICE_AFTER && !c->throttle &&
+	       !from->secured && !to->secured;
 }
 
-/* Everything was read and taken: our FIN follows. Where both directions are at
- * their end closing sends it, and one call does for two. */
+/*
+ * Everything was read and taken: our close_notify and FIN follow. Where both
+ * directions are at their end closing sends the FIN, and one call does for two.
+ * What came to us without its end must not get one from us.
+ */
 static enum flow
-end_direction(struct leg *from, struct leg *to)
+end_direction(struct conn *c, struct leg *from, struct leg *to)
 {
-	bool last = to->eof && !to->abandoned && from->shut;
+	bool last = to->eof && !to->abandoned && from->shut && !to->secured;
 
 	from->eof = true;
 	if (last)
 		to->shut = true;
+	else if (from->truncated)
+		leg_cut(to);
 	else
 		leg_shut(to);
-	return FLOW_DONE;
+	return leg_flush(to, &c->worker->pipes) == IO_AGAIN ? FLOW_WAIT
+							    : FLOW_DONE;
 }
 
 /*
@@ -172,20 +198,21 @@ relay_step(struct conn *c, struct leg *from, struct leg *to)
 	enum io io;
 
 	if (to->shut)
-		return FLOW_DONE;
+		return leg_flush(to, &c->worker->pipes) == IO_AGAIN ? FLOW_WAIT
+								    : FLOW_DONE;
 	while (c->reason == REASON_NONE) {
 		if (leg_flush(to, &c->worker->pipes) == IO_ERROR || to->reset)
 			return give_up_on(c, from, to);
 		if (leg_has_pending(to))
 			return FLOW_WAIT;
 		if (from->eof)
-			return end_direction(from, to);
+			return end_direction(c, from, to);
 		if (!from->readable)
 			return FLOW_WAIT;
 		if (used_up(&share))
 			return FLOW_MORE;
-		io = should_splice(c, to) ? move(c, from, to, &share)
-					  : copy(c, from, to, &share);
+		io = should_splice(c, from, to) ? move(c, from, to, &share)
+						: copy(c, from, to, &share);
 		if (io == IO_EOF)
 			from->eof = true;
 		/* Empty, throttled, or from->failed is set. */
@@ -266,8 +293,13 @@ relay_begin(struct conn *c)
 		return -ENOMEM;
 	if (c->worker->hello_owner == c)
 		c->worker->hello_owner = NULL;
+	if (c->client.tls)
+		tls_trim(c->client.tls);
+	if (c->upstream.tls)
+		tls_trim(c->upstream.tls);
 	if (c->idle_ms > RELAY_KEEPALIVE_IDLE_MS)
 		socket_keep_alive(c->upstream.watch.fd);
+	c->relayed = true;
 	conn_drop_setup(c);
 	point_to_kept_names(c, sni);
 	listener_put(c->listener);

@@ -7,13 +7,14 @@
 #ifndef ENGINE_STAGE_H
 #define ENGINE_STAGE_H
 
-#define STAGE_TABLE(X)        \
-	X(PROXY_IN, proxy_in) \
-	X(HELLO, hello)       \
-	X(POLICY, policy)     \
-	X(DIAL, dial)         \
-	X(GREET, greet)       \
-	X(RELAY, relay)       \
+#define STAGE_TABLE(X)          \
+	X(PROXY_IN, proxy_in)   \
+	X(HELLO, hello)         \
+	X(POLICY, policy)       \
+	X(HANDSHAKE, handshake) \
+	X(DIAL, dial)           \
+	X(GREET, greet)         \
+	X(RELAY, relay)         \
 	X(CLOSING, closing)
 
 enum stage {

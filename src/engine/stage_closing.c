@@ -24,12 +24,11 @@ finish(struct conn *c)
 static enum io
 discard(struct conn *c)
 {
-	size_t count;
 	enum io io = IO_OK;
 
 	for (int i = 0; i < RELAY_TURN_READS && io == IO_OK; i++)
-		io = leg_read(
-		    &c->client, c->worker->buffer, WORKER_BUFFER_BYTES, &count);
+		io = leg_discard(
+		    &c->client, c->worker->buffer, WORKER_BUFFER_BYTES);
 	return io;
 }
 
@@ -40,7 +39,7 @@ part(struct conn *c)
 
 	c->parted = true;
 	socket_set_lowat(c->client.watch.fd, 1);
-	if (c->alert != 0) {
+	if (c->alert != 0 && !c->alert_sent) {
 		alert_record(c->alert, record);
 		(void)leg_say(&c->client, span_of(record, sizeof(record)));
 	}
@@ -62,6 +61,8 @@ linger(struct conn *c)
 	io = discard(c);
 	if (!c->parted)
 		part(c);
+	else /* a close_notify that the socket did not take at once */
+		(void)leg_flush(&c->client, &c->worker->pipes);
 	if (io == IO_EOF || io == IO_ERROR)
 		return finish(c);
 	if (io == IO_OK)
@@ -124,6 +125,8 @@ stage_closing(struct conn *c)
 	case CLOSE_TARPIT:
 		return tarpit(c);
 	case CLOSE_PLAIN:
+		leg_say_goodbye(&c->client);
+		leg_say_goodbye(&c->upstream);
 		break;
 	}
 	return finish(c);

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "engine/policy_host.h"
+#include "engine/reencrypt.h"
 #include "engine/worker.h"
 #include "engine/edge_private.h"
 #include "sys/socket.h"
@@ -86,8 +87,19 @@ note_failure(struct conn *c, enum reason reason, int error)
 	d->blame = true;
 	d->failure_errno = error;
 	d->detail = NULL;
+	d->greeted = false;
 	leg_close(&c->upstream);
 	timeouts_clear(&c->worker->timeouts, &c->timeout);
+	return STEP_AGAIN;
+}
+
+enum step
+dial_failed(struct conn *c, enum reason reason, int error, const char *detail)
+{
+	leg_drop_pending(&c->upstream, &c->worker->pipes);
+	(void)note_failure(c, reason, error);
+	c->setup->dial.detail = detail;
+	c->stage = STAGE_DIAL;
 	return STEP_AGAIN;
 }
 
@@ -306,7 +318,8 @@ finish_connect(struct conn *c)
 			    : 0;
 		if (error < 0)
 			return note_failure(c, dial_reason(error), error);
-		upstream_worked(c->target);
+		if (!reencrypt_is_due(c))
+			upstream_worked(c->target);
 		conn_note_time(c, TIMING_DIAL);
 		return STEP_NEXT;
 	}

@@ -1,8 +1,10 @@
 /*
- * The PROXY header: the first bytes on the wire to the upstream, in one piece.
+ * The PROXY header: the first bytes on the wire to the upstream, in one piece
+ * and in clear; behind it our TLS, if the bytes are to be encrypted again.
  */
 #include "engine/stage.h"
 
+#include "engine/reencrypt.h"
 #include "engine/relay.h"
 #include "engine/worker.h"
 
@@ -28,20 +30,64 @@ chosen_tlvs(const struct conn *c)
 	return c->endpoint ? c->endpoint->proxy_tlvs : 0;
 }
 
+/* What was negotiated, or in passthrough what the client offers. */
+static void
+add_alpn(struct conn *c, struct proxy_writer *w)
+{
+	const struct hello *hello;
+	struct tls_facts facts;
+
+	if (c->facts.terminated) {
+		tls_facts(c->client.tls, &facts);
+		if (facts.alpn.len > 0)
+			proxy_add_tlv(w, PROXY_TLV_ALPN, facts.alpn);
+		return;
+	}
+	hello = conn_hello(c);
+	if (hello && hello->has_alpn)
+		proxy_add_tlv(w, PROXY_TLV_ALPN, hello->alpn);
+}
+
+/* Only of TLS that has ended here: of any other we know nothing. */
+static void
+add_ssl(struct conn *c, struct proxy_writer *w, bool with_certificate)
+{
+	const struct peer *peer = tls_peer(c->client.tls);
+	struct tls_facts facts;
+	struct proxy_ssl ssl;
+
+	tls_facts(c->client.tls, &facts);
+	ssl = (struct proxy_ssl){
+		.version = span_text(facts.version_name),
+		.cipher = span_text(facts.cipher_suite),
+		.group = span_text(facts.group),
+		.signature_scheme = span_text(facts.signature),
+		.key_algorithm = span_text(facts.server_key),
+	};
+	if (peer) {
+		ssl.client_certificate = true;
+		ssl.resumed = facts.resumed;
+		ssl.verified = facts.peer_verified;
+		ssl.common_name = peer->subject.common_name;
+		if (with_certificate)
+			ssl.certificate = peer->der;
+	}
+	proxy_add_ssl(w, &ssl);
+}
+
 static void
 add_registered(struct conn *c, struct proxy_writer *w, unsigned wanted)
 {
-	const struct hello *hello;
+	const unsigned of_ssl = PROXY_SEND_SSL | PROXY_SEND_CLIENT_CERTIFICATE;
 
 	if ((wanted & PROXY_SEND_AUTHORITY) && c->facts.sni.len > 0)
 		proxy_add_tlv(w, PROXY_TLV_AUTHORITY, c->facts.sni);
-	if (wanted & PROXY_SEND_ALPN) {
-		hello = conn_hello(c);
-		if (hello && hello->has_alpn)
-			proxy_add_tlv(w, PROXY_TLV_ALPN, hello->alpn);
-	}
+	if (wanted & PROXY_SEND_ALPN)
+		add_alpn(c, w);
 	if (wanted & PROXY_SEND_UNIQUE_ID)
 		proxy_add_tlv(w, PROXY_TLV_UNIQUE_ID, span_text(c->facts.id));
+	if ((wanted & of_ssl) && c->facts.terminated)
+		add_ssl(c, w, wanted & PROXY_SEND_CLIENT_CERTIFICATE);
 }
 
 static void
@@ -108,11 +154,31 @@ greet(struct conn *c)
 	return STEP_CLOSE;
 }
 
+/* The header goes out once; what comes after it may take several turns. */
+static enum step
+begin(struct conn *c)
+{
+	struct dial *d = &c->setup->dial;
+
+	if (d->greeted)
+		return STEP_NEXT;
+	d->greeted = true;
+	conn_set_deadline(
+	    c, c->endpoint
+		   ? c->endpoint->handshake_ms
+		   : c->setup->generation->snapshot->timeouts.handshake_ms);
+	return greet(c);
+}
+
 enum step
 stage_greet(struct conn *c)
 {
-	if (greet(c) == STEP_CLOSE)
-		return STEP_CLOSE;
+	enum step step = begin(c);
+
+	if (step == STEP_NEXT && reencrypt_is_due(c))
+		step = reencrypt_step(c);
+	if (step != STEP_NEXT)
+		return step;
 	if (relay_begin(c) == 0)
 		return STEP_NEXT;
 	conn_close(c, REASON_NO_MEMORY, CLOSE_RESET, NULL);

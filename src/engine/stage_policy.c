@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "engine/policy_host.h"
+#include "engine/terminate.h"
 #include "engine/worker.h"
 
 static const struct snapshot *
@@ -205,6 +206,23 @@ take_decision(struct conn *c, struct policy_outcome *o)
 	return STEP_AGAIN;
 }
 
+/* A script waits in the middle for the client's handshake. */
+static enum step
+wait_for_script(struct conn *c)
+{
+	enum step step;
+
+	if (!policy_host_terminates(c))
+		return STEP_WAIT;
+	step = terminate_step(c);
+	if (step == STEP_CLOSE)
+		policy_host_cancel(c);
+	if (step != STEP_NEXT)
+		return step;
+	policy_host_terminated(c);
+	return c->reason == REASON_NONE ? STEP_AGAIN : STEP_CLOSE;
+}
+
 static enum step
 take_outcome(struct conn *c)
 {
@@ -214,7 +232,7 @@ take_outcome(struct conn *c)
 
 	switch (o->state) {
 	case POLICY_WAITING:
-		return STEP_WAIT;
+		return wait_for_script(c);
 	case POLICY_FAILED:
 		return fail(c, o);
 	case POLICY_DECIDED:
@@ -255,6 +273,11 @@ conclude(struct conn *c)
 	if (!c->endpoint && !has_upstream(s)) {
 		conn_refuse(c, REASON_UNKNOWN_NAME, ALERT_UNRECOGNIZED_NAME,
 		    s->name.len > 0 ? NULL : "no server name");
+		return STEP_CLOSE;
+	}
+	if (!terminate_suits(c)) {
+		conn_deny(c, REASON_POLICY_ERROR,
+		    "endpoint: its mutual_tls is not what was asked for");
 		return STEP_CLOSE;
 	}
 	s->retrying = false;

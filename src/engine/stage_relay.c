@@ -21,14 +21,44 @@ end_by_reset(struct conn *c, enum reason reason)
 	return STEP_CLOSE;
 }
 
+/* TLS that was broken on the way is no reset of the peer's. */
+static enum step
+end_by_failure(struct conn *c, const struct leg *leg, enum reason reset,
+    enum reason broken)
+{
+	const struct tls_failure *f = leg->tls ? tls_failure(leg->tls) : NULL;
+
+	if (!f || f->fault == TLS_FAULT_NONE || f->fault == TLS_FAULT_RESET)
+		return end_by_reset(c, reset);
+	if (leg == &c->client)
+		conn_note_alert(c, f);
+	conn_close(c, broken, CLOSE_PASS_RESET, f->detail);
+	return STEP_CLOSE;
+}
+
+static enum step
+end_by_client(struct conn *c)
+{
+	/* It complains that the upstream's end was no clean one. */
+	if (!c->upstream.truncated)
+		return end_by_failure(
+		    c, &c->client, REASON_CLIENT_RESET, REASON_TLS_FAILED);
+	conn_close(
+	    c, REASON_UPSTREAM_CLOSED, CLOSE_PASS_RESET, "tls_truncated");
+	return STEP_CLOSE;
+}
+
 static enum step
 end(struct conn *c)
 {
+	bool truncated = c->client.truncated || c->upstream.truncated;
+
 	/* Closing while the client still sends would reset it, and it might
 	 * lose the end of the answer. */
 	conn_close(c,
 	    c->upstream_first ? REASON_UPSTREAM_CLOSED : REASON_CLIENT_CLOSED,
-	    c->client.abandoned ? CLOSE_LINGER : CLOSE_PLAIN, NULL);
+	    c->client.abandoned ? CLOSE_LINGER : CLOSE_PLAIN,
+	    truncated ? "tls_truncated" : NULL);
 	return STEP_CLOSE;
 }
 
@@ -47,9 +77,10 @@ stage_relay(struct conn *c)
 	if (c->reason != REASON_NONE)
 		return STEP_CLOSE;
 	if (c->client.failed)
-		return end_by_reset(c, REASON_CLIENT_RESET);
+		return end_by_client(c);
 	if (c->upstream.failed)
-		return end_by_reset(c, REASON_UPSTREAM_RESET);
+		return end_by_failure(c, &c->upstream, REASON_UPSTREAM_RESET,
+		    REASON_UPSTREAM_TLS_FAILED);
 	if (in == FLOW_DONE && out == FLOW_DONE)
 		return end(c);
 	if (in == FLOW_MORE || out == FLOW_MORE)

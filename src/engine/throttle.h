@@ -17,7 +17,7 @@ struct throttle {
 	struct timeout refill;
 	struct conn *conn;
 	uint64_t bytes_per_second;
-	uint64_t left[DIRECTION_COUNT];
+	int64_t left[DIRECTION_COUNT]; /* below zero: a debt */
 	uint64_t filled_ms;
 };
 
@@ -27,6 +27,8 @@ void throttle_free(struct throttle *t);
 
 /* How much may be read now; 0: wait, conn_wake follows. */
 size_t throttle_allowance(struct throttle *t, enum direction d);
+
+/* May be more than was allowed: it is paid back by waiting. */
 void throttle_spend(struct throttle *t, enum direction d, size_t bytes);
 
 #endif

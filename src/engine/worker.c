@@ -44,6 +44,15 @@ worker_make_id(struct worker *w, const char *prefix, char out[32])
 	out[at] = '\0';
 }
 
+bool
+worker_take_handshake_step(struct worker *w)
+{
+	if (w->handshake_steps == WORKER_HANDSHAKE_STEPS)
+		return false;
+	w->handshake_steps++;
+	return true;
+}
+
 struct policy_slot *
 policy_slot_get(struct worker *w)
 {
@@ -245,6 +254,7 @@ deliver_switch(struct mail *mail, void *receiver)
 	if (w->generation)
 		generation_put(w->generation);
 	w->generation = m->generation;
+	tls_context_forget_sessions(w->tls);
 	take_policy(w, m->slot);
 	if (w->health)
 		set_health_targets(w);
@@ -433,6 +443,7 @@ turn(struct worker *w)
 			  ? timeouts_wait_ms(&w->timeouts, clock_ms())
 			  : 0;
 
+	w->handshake_steps = 0;
 	loop_turn(&w->loop, wait_ms);
 	w->now_ms = clock_ms();
 	run_runnable(w);
@@ -482,7 +493,8 @@ worker_init(struct worker *w, struct edge *edge, unsigned index)
 	timeout_init(&w->drain_timeout, on_drain_timeout);
 	random_bytes(w->id_seed, sizeof(w->id_seed));
 	w->loop.epoll_fd = w->mailbox.event_fd = -1;
-	if (!allocate_buffers(w))
+	w->tls = tls_context_new(edge->vault.tickets, edge->vault.keylog_fd);
+	if (!w->tls || !allocate_buffers(w))
 		return -ENOMEM;
 	error = mailbox_init(&w->mailbox, WORKER_MAILBOX_LIMIT);
 	if (error == 0)
@@ -541,6 +553,7 @@ worker_fini(struct worker *w)
 		loop_fini(&w->loop);
 	if (w->mailbox.event_fd >= 0)
 		mailbox_fini(&w->mailbox);
+	tls_context_free(w->tls);
 	free(w->peeked);
 	free(w->scratch);
 	free(w->buffer);

@@ -20,6 +20,9 @@
 /* How many old policy versions are kept for close hooks. */
 #define WORKER_MAX_OLD_POLICIES 4
 #define WORKER_MAILBOX_LIMIT 1024
+/* Steps of TLS handshakes in one turn: a burst of them, with the most costly
+ * signatures, must not starve the relays. */
+#define WORKER_HANDSHAKE_STEPS 8
 
 struct edge;
 struct policy_context;
@@ -47,6 +50,8 @@ struct worker {
 	uint64_t now_ms;
 	struct slab conns, setups;
 	struct pipes pipes;
+	struct tls_context *tls;
+	unsigned handshake_steps; /* in this turn */
 	struct list live, runnable, dead;
 	struct generation *generation; /* current; counted */
 	struct policy_slot *policy;    /* current; NULL: no scripts */
@@ -99,6 +104,9 @@ uint64_t worker_open_count(const struct worker *w);
 /* The slot for a run that begins now, with one reference; NULL: no scripts. */
 struct policy_slot *policy_slot_get(struct worker *w);
 void policy_slot_put(struct worker *w, struct policy_slot *slot);
+
+/* Whether another step of a TLS handshake may be made in this turn. */
+bool worker_take_handshake_step(struct worker *w) MUST_CHECK;
 
 /* A new id: `prefix`, then 26 characters. */
 void worker_make_id(struct worker *w, const char *prefix, char out[32]);

@@ -87,3 +87,10 @@ tests_unit_test_engine_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=socket \
 	-Wl,--wrap=eventfd -Wl,--wrap=pipe2 -Wl,--wrap=splice \
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
 tests_unit_test_engine_faults_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_terminate
+tests_unit_test_terminate_SOURCES = tests/unit/test_terminate.c \
+	tests/unit/stages_bench.h tests/unit/tls_client.c \
+	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
+tests_unit_test_terminate_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_terminate_LDADD = $(ENGINE_LIBS)

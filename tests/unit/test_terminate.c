@@ -1,0 +1,641 @@
+/* TLS that ends at the edge, through a real edge with OpenSSL itself at both
+ * ends: what each side sees, the alert, exactly one event. */
+#include "stages_bench.h"
+
+#include <openssl/x509v3.h>
+
+#include "tls_client.h"
+
+static struct made *ca, *client_ca, *other_ca;
+static struct made *client, *stranger;
+
+/* Made once: keys cost time. */
+static void
+make_all(void)
+{
+	if (ca)
+		return;
+	ca = make((struct recipe){ .ca = true });
+	client_ca = make((struct recipe){ .ca = true });
+	other_ca = make((struct recipe){ .ca = true });
+	client = make((struct recipe){ .issuer = client_ca,
+	    .common_name = "alice",
+	    .names = "URI:spiffe://example.test/payments",
+	    .extended_key_usage = "clientAuth" });
+	stranger = make((struct recipe){ .issuer = other_ca,
+	    .common_name = "mallory",
+	    .extended_key_usage = "clientAuth" });
+}
+
+static void
+add_certificate(const char *name, const char *names)
+{
+	struct made *leaf =
+	    make((struct recipe){ .issuer = ca, .names = names });
+	char file[64];
+
+	snprintf(file, sizeof(file), "%s.crt", name);
+	bench_script(&b, file, leaf->crt);
+	snprintf(file, sizeof(file), "%s.key", name);
+	bench_script(&b, file, leaf->key_pem);
+}
+
+static void
+prepare(void)
+{
+	setup();
+	make_all();
+	add_certificate("a", "DNS:a.test");
+	add_certificate("b", "DNS:b.test");
+	bench_script(&b, "clients.pem", client_ca->crt);
+	bench_script(&b, "others.pem", other_ca->crt);
+	bench_script(&b, "ca.pem", ca->crt);
+}
+
+#define CERTIFICATES                                      \
+	"certificates: [ { name: a, crt: $S/a.crt, key: " \
+	"$S/a.key }, { name: b, crt: $S/b.crt, key: "     \
+	"$S/b.key } ]\n"
+#define TERMINATED(more)                                                   \
+	"endpoints: [ { url: tls://a.test, terminate_at: edge, upstream: " \
+	"127.0.0.1:$P, " more " } ]\n"
+#define MUTUAL "mutual_tls: { cas: $S/clients.pem }"
+
+static bool
+hello(struct tls_end *t, struct tls_wish w)
+{
+	if (!w.name)
+		w.name = "a.test";
+	return tls_end_connect(t, bench_connect(&b), w);
+}
+
+static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+
+START_TEST(plaintext_goes_both_ways)
+{
+	struct tls_end t;
+	char got[5];
+	int up;
+
+	bench_start(&b, EDGE("") CERTIFICATES TERMINATED("alpn: [x, y]"));
+	ck_assert(
+	    hello(&t, (struct tls_wish){
+			  .version = versions[_i], .ca = ca, .alpn = "y" }));
+	tls_end_send(&t, "hello");
+	up = bench_accept(&b);
+	receive_bytes(up, got, 5);
+	ck_assert_mem_eq(got, "hello", 5);
+	send_text(up, "back");
+	tls_end_expect(&t, "back");
+	tls_end_finish(&t);
+	expect_end(up);
+	close(up);
+	tls_end_expect_close(&t);
+	tls_end_free(&t);
+	reason_is("client_closed");
+	event_has("\"bytes_in\":5,\"bytes_out\":4");
+	event_has(_i == 0 ? "\"tls\":{\"version\":\"1.2\""
+			  : "\"tls\":{\"version\":\"1.3\"");
+	event_has("\"negotiated_alpn\":\"y\"");
+	event_has("\"session_resumed\":false");
+	event_has("\"terminate_at\":\"edge\"");
+	event_has("\"handshake_ms\":");
+	event_lacks("tls_truncated");
+}
+END_TEST
+
+/* Each side's end in each order; the other direction goes on. */
+START_TEST(half_closes_are_passed_on)
+{
+	bool client_first = _i == 0;
+	struct tls_end t;
+	char got[4];
+	int up;
+
+	bench_start(&b, EDGE("") CERTIFICATES TERMINATED(""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	up = bench_accept(&b);
+	if (client_first) {
+		tls_end_finish(&t);
+		expect_end(up);
+		send_text(up, "late");
+		tls_end_expect(&t, "late");
+		close(up);
+		tls_end_expect_close(&t);
+	} else {
+		ck_assert_int_eq(shutdown(up, SHUT_WR), 0);
+		tls_end_expect_close(&t);
+		tls_end_send(&t, "late");
+		receive_bytes(up, got, 4);
+		tls_end_finish(&t);
+		expect_end(up);
+		close(up);
+	}
+	tls_end_free(&t);
+	reason_is(client_first ? "client_closed" : "upstream_closed");
+}
+END_TEST
+
+START_TEST(an_end_without_close_notify_is_told)
+{
+	struct tls_end t;
+	int up;
+
+	bench_start(&b, EDGE("") CERTIFICATES TERMINATED(""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	up = bench_accept(&b);
+	tls_end_cut(&t);
+	expect_end(up);
+	close(up);
+	tls_end_expect_close(&t);
+	tls_end_free(&t);
+	reason_is("client_closed");
+	event_has("\"detail\":\"tls_truncated\"");
+}
+END_TEST
+
+START_TEST(a_client_that_leaves_the_handshake)
+{
+	struct tls_end t;
+	int fd;
+
+	bench_start(&b,
+	    EDGE("timeouts: { handshake: 100ms }") CERTIFICATES TERMINATED(""));
+	if (_i == 0) { /* waits */
+		fd = bench_client(&b, "a.test");
+		reason_is("handshake_timeout");
+		close(fd);
+	} else if (_i == 1) { /* goes */
+		fd = bench_client(&b, "a.test");
+		ck_assert_int_eq(shutdown(fd, SHUT_WR), 0);
+		reason_is("client_closed");
+		event_has("in the TLS handshake");
+		close(fd);
+	} else { /* does not like our certificate */
+		ck_assert(!hello(&t, (struct tls_wish){ .ca = other_ca }));
+		tls_end_free(&t);
+		reason_is("handshake_failed");
+		event_has("\"alert\":\"unknown_ca\",\"alert_received\":true");
+	}
+}
+END_TEST
+
+START_TEST(no_certificate_no_handshake)
+{
+	int fd;
+
+	bench_start(&b,
+	    EDGE("default_endpoint: tls://a.test") CERTIFICATES TERMINATED(""));
+	fd = bench_client(&b, "elsewhere.test");
+	expect_alert(fd, ALERT_UNRECOGNIZED_NAME);
+	close(fd);
+	reason_is("no_certificate");
+}
+END_TEST
+
+/* A client without a name gets the certificate of the endpoint's. */
+START_TEST(without_a_name_the_endpoint_is_shown)
+{
+	struct tls_end t;
+
+	bench_start(&b,
+	    EDGE("default_endpoint: tls://a.test") CERTIFICATES TERMINATED(""));
+	ck_assert(tls_end_connect(
+	    &t, bench_connect(&b), (struct tls_wish){ .ca = ca }));
+	ck_assert_int_eq(X509_check_host(SSL_get0_peer_certificate(t.ssl),
+			     "a.test", 0, 0, NULL),
+	    1);
+	tls_end_free(&t);
+}
+END_TEST
+
+static const struct {
+	bool shows, right;
+	const char *mode, *reason;
+	int alert[2]; /* of TLS 1.2 and 1.3; 0: accepted */
+} mutual[] = {
+	{ false, false, "require", "client_certificate_missing",
+	    { ALERT_HANDSHAKE_FAILURE, ALERT_CERTIFICATE_REQUIRED } },
+	{ true, false, "require", "client_certificate_invalid",
+	    { ALERT_UNKNOWN_CA, ALERT_UNKNOWN_CA } },
+	{ true, true, "require", "client_closed", { 0, 0 } },
+	{ false, false, "request", "client_closed", { 0, 0 } },
+	{ true, false, "request", "client_certificate_invalid",
+	    { ALERT_UNKNOWN_CA, ALERT_UNKNOWN_CA } },
+	{ true, true, "request", "client_closed", { 0, 0 } },
+};
+
+static void
+start_mutual(const char *mode)
+{
+	char yaml[1024];
+
+	snprintf(yaml, sizeof(yaml),
+	    EDGE("") CERTIFICATES TERMINATED(
+		"mutual_tls: { cas: $S/clients.pem, mode: %s }"),
+	    mode);
+	bench_start(&b, yaml);
+}
+
+START_TEST(client_certificates)
+{
+	int row = _i / 2, version = _i % 2;
+	int alert = mutual[row].alert[version];
+	struct tls_wish w = { .version = versions[version], .ca = ca };
+	struct tls_end t;
+
+	start_mutual(mutual[row].mode);
+	if (mutual[row].shows)
+		w.certificate = mutual[row].right ? client : stranger;
+	(void)hello(&t, w);
+	if (alert != 0) {
+		ck_assert_int_eq(tls_end_expect_alert(&t), alert);
+	} else {
+		int up = bench_accept(&b);
+
+		tls_end_finish(&t);
+		expect_end(up);
+		close(up);
+	}
+	tls_end_free(&t);
+	reason_is(mutual[row].reason);
+	if (alert != 0 && mutual[row].shows)
+		event_has("\"client\":{\"fingerprint_sha256\":\"");
+	if (alert == 0 && mutual[row].shows)
+		event_has("\"client\":{\"subject\":{\"common_name\":\"alice\"");
+}
+END_TEST
+
+#define TERMINATING(rest)                                           \
+	EDGE("policy: { file: $S/p.lua }")                          \
+	CERTIFICATES                                                \
+	"endpoints: [ { url: tls://a.test, upstream: "              \
+	"127.0.0.1:$P }, { url: tls://b.test, terminate_at: edge, " \
+	"certificate: a, upstream: 127.0.0.1:$P, " rest " } ]\n"
+#define WITH_CAS "local cas = lunette.cas \"clients.pem\"\n"
+#define SCRIPT(body)                                     \
+	"local lunette = require \"lunette\"\n" WITH_CAS \
+	"return function(conn)\n" body "\nend\n"
+
+START_TEST(a_script_terminates_and_reads_the_certificate)
+{
+	struct tls_wish w = { .version = versions[_i % 2], .ca = ca };
+	bool allowed = _i < 2;
+	struct tls_end t;
+
+	bench_script(&b, "p.lua",
+	    SCRIPT("local tls = conn:terminate { certificate = \"a\", "
+		   "mutual_tls = { cas = cas } }\n"
+		   "if tls.client.subject.common_name ~= \"alice\" or "
+		   "tls.client.san.uris[1] ~= "
+		   "\"spiffe://example.test/payments\" then\n"
+		   "  return lunette.deny \"who are you\"\n"
+		   "end\n"
+		   "return lunette.forward { tags = { v = tls.version } }"));
+	bench_start(&b, TERMINATING(""));
+	w.certificate = allowed ? client
+				: make((struct recipe){ .issuer = client_ca,
+				      .common_name = "bob",
+				      .extended_key_usage = "clientAuth" });
+	ck_assert(hello(&t, w));
+	if (allowed) {
+		close(bench_accept(&b));
+		tls_end_expect_close(&t);
+	} else {
+		tls_end_expect_close(&t);
+	}
+	tls_end_free(&t);
+	reason_is(allowed ? "upstream_closed" : "denied_policy");
+	event_lacks("\"alert\"");
+	if (allowed)
+		event_has(_i == 0 ? "\"tags\":{\"v\":\"1.2\"}"
+				  : "\"tags\":{\"v\":\"1.3\"}");
+	else
+		event_has("who are you");
+}
+END_TEST
+
+START_TEST(a_script_whose_client_does_not_finish)
+{
+	struct tls_end t;
+	int fd;
+
+	bench_script(&b, "p.lua",
+	    SCRIPT("conn:terminate { mutual_tls = { cas = cas } }"));
+	bench_start(
+	    &b, EDGE("policy: { file: $S/p.lua, wall: 10s }, "
+		     "timeouts: { handshake: 100ms }") CERTIFICATES ENDPOINT);
+	if (_i == 0) {
+		fd = bench_client(&b, "a.test");
+		reason_is("handshake_timeout");
+		close(fd);
+		return;
+	}
+	(void)hello(&t, (struct tls_wish){ .ca = ca });
+	ck_assert_int_eq(tls_end_expect_alert(&t), ALERT_CERTIFICATE_REQUIRED);
+	tls_end_free(&t);
+	reason_is("client_certificate_missing");
+}
+END_TEST
+
+/* What an endpoint asks of its clients is not gone around by terminating for
+ * another one first. */
+static const struct {
+	const char *terminates, *rule, *reason;
+} detours[] = {
+	{ "", "", "upstream_closed" },
+	{ "", MUTUAL, "policy_error" },
+	{ "mutual_tls = { cas = cas }", MUTUAL, "upstream_closed" },
+	{ "mutual_tls = { cas = cas, mode = \"request\" }", MUTUAL,
+	    "policy_error" },
+	{ "mutual_tls = { cas = cas }", "mutual_tls: { cas: $S/others.pem }",
+	    "policy_error" },
+	{ "mutual_tls = { cas = cas }",
+	    "mutual_tls: { cas: $S/clients.pem, mode: request }",
+	    "upstream_closed" },
+};
+
+START_TEST(detours_around_mutual_tls)
+{
+	bool passes = strcmp(detours[_i].reason, "policy_error") != 0;
+	char script[512], yaml[1024];
+	struct tls_end t;
+
+	snprintf(script, sizeof(script),
+	    SCRIPT("conn:terminate { %s }\n"
+		   "return lunette.forward { endpoint = \"tls://b.test\" }"),
+	    detours[_i].terminates);
+	bench_script(&b, "p.lua", script);
+	snprintf(yaml, sizeof(yaml), TERMINATING("%s"), detours[_i].rule);
+	bench_start(&b, yaml);
+	ck_assert(
+	    hello(&t, (struct tls_wish){ .ca = ca, .certificate = client }));
+	if (passes)
+		close(bench_accept(&b));
+	tls_end_expect_close(&t);
+	tls_end_free(&t);
+	reason_is(detours[_i].reason);
+}
+END_TEST
+
+START_TEST(a_decision_terminates)
+{
+	struct tls_end t;
+
+	bench_script(&b, "p.lua",
+	    SCRIPT("return lunette.forward { terminate_at = \"edge\", "
+		   "min_version = \"1.3\", mutual_tls = { cas = cas } }"));
+	bench_start(&b, TERMINATING(""));
+	if (_i == 0) {
+		ck_assert(hello(
+		    &t, (struct tls_wish){ .ca = ca, .certificate = client }));
+		close(bench_accept(&b));
+		tls_end_expect_close(&t);
+		tls_end_free(&t);
+		reason_is("upstream_closed");
+		return;
+	}
+	(void)hello(&t, (struct tls_wish){ .version = TLS1_2_VERSION });
+	ck_assert_int_eq(tls_end_expect_alert(&t), ALERT_PROTOCOL_VERSION);
+	tls_end_free(&t);
+	reason_is("handshake_failed");
+}
+END_TEST
+
+START_TEST(a_decision_without_a_certificate_is_an_error)
+{
+	int fd;
+
+	bench_script(&b, "p.lua",
+	    SCRIPT("return lunette.forward { terminate_at = \"edge\" }"));
+	bench_start(&b, EDGE("policy: { file: $S/p.lua }, default_endpoint: "
+			     "tls://a.test") CERTIFICATES ENDPOINT);
+	fd = bench_client(&b, "elsewhere.test");
+	expect_alert(fd, ALERT_ACCESS_DENIED);
+	close(fd);
+	reason_is("policy_error");
+	event_has("no certificate covers the name");
+}
+END_TEST
+
+static const struct {
+	const char *edge, *endpoint, *detail;
+} limits[] = {
+	{ "limits: { handshakes_per_second: 1 }", "",
+	    "limits.handshakes_per_second\"" },
+	{ "limits: { handshakes_per_second_per_client: 1 }", "",
+	    "limits.handshakes_per_second_per_client\"" },
+	{ "", "handshakes_per_second: 1", "\"handshakes_per_second\"" },
+};
+
+START_TEST(handshakes_are_limited)
+{
+	char yaml[1024];
+	int fds[32];
+
+	snprintf(yaml, sizeof(yaml), EDGE("%s") CERTIFICATES TERMINATED("%s"),
+	    limits[_i].edge, limits[_i].endpoint);
+	bench_start(&b, yaml);
+	for (int i = 0; i < 32; i++)
+		fds[i] = bench_client(&b, "a.test");
+	for (int i = 0; i < 32; i++)
+		close(fds[i]);
+	events_wait(&b.events, 32);
+	/* At most a few seconds have passed. */
+	ck_assert_uint_gt(events_with(&b.events, limits[_i].detail), 8);
+	ck_assert_uint_lt(events_with(&b.events, limits[_i].detail), 32);
+}
+END_TEST
+
+/* ---- to the upstream ---- */
+
+#define REENCRYPTED(address, more)                                            \
+	EDGE("")                                                              \
+	CERTIFICATES "endpoints: [ { url: tls://a.test, terminate_at: edge, " \
+		     "upstream: \"tls://" address "\", " more " } ]\n"
+
+static struct made *backend;
+
+static struct tls_wish
+as_backend(void)
+{
+	if (!backend)
+		backend = make((struct recipe){
+		    .issuer = ca, .names = "DNS:backend.test,DNS:localhost" });
+	return (struct tls_wish){ .certificate = backend };
+}
+
+static const struct {
+	const char *settings, *fails;
+} verifications[] = {
+	{ "", NULL }, /* loopback */
+	{ "upstream_tls: { verify: false }", NULL },
+	{ "upstream_tls: { cas: $S/ca.pem, server_name: backend.test }", NULL },
+	{ "upstream_tls: { cas: $S/ca.pem, server_name: other.test }",
+	    "hostname mismatch" },
+	{ "upstream_tls: { cas: $S/ca.pem }", "IP address mismatch" },
+	{ "upstream_tls: { cas: $S/others.pem, server_name: backend.test }",
+	    "unable to get local issuer certificate" },
+	{ "upstream_tls: { verify: true, server_name: backend.test }",
+	    "unable to get local issuer certificate" },
+};
+
+START_TEST(an_upstream_is_verified)
+{
+	const char *fails = verifications[_i].fails;
+	struct tls_end t, up;
+	char yaml[1024];
+
+	snprintf(yaml, sizeof(yaml), REENCRYPTED("127.0.0.1:$P", "%s"),
+	    verifications[_i].settings);
+	bench_start(&b, yaml);
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	if (!fails) {
+		ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
+		tls_end_send(&t, "in");
+		tls_end_expect(&up, "in");
+		tls_end_send(&up, "out");
+		tls_end_expect(&t, "out");
+		tls_end_finish(&up);
+		tls_end_expect_close(&t);
+		tls_end_finish(&t);
+		tls_end_expect_close(&up);
+	} else {
+		(void)tls_end_accept(&up, bench_accept(&b), as_backend());
+		ck_assert_int_gt(tls_end_expect_alert(&up), 0);
+		tls_end_expect_close(&t);
+	}
+	tls_end_free(&t);
+	tls_end_free(&up);
+	reason_is(fails ? "upstream_tls_failed" : "upstream_closed");
+	if (fails)
+		event_has(fails);
+	event_has(fails ? "\"tls\":false" : "\"tls\":true");
+}
+END_TEST
+
+START_TEST(an_upstream_that_is_cut_off_looks_so)
+{
+	struct tls_end t, up;
+
+	bench_start(&b, REENCRYPTED("127.0.0.1:$P", ""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
+	tls_end_send(&up, "half");
+	tls_end_cut(&up);
+	tls_end_expect(&t, "half");
+	tls_end_expect_truncation(&t);
+	tls_end_free(&t);
+	tls_end_free(&up);
+	reason_is("upstream_closed");
+	event_has("tls_truncated");
+}
+END_TEST
+
+START_TEST(the_next_upstream_is_tried_when_tls_fails)
+{
+	struct tls_end t, up;
+	char yaml[512];
+	uint16_t port;
+	int bad = socket_on_any_port(&port), fd;
+
+	snprintf(yaml, sizeof(yaml),
+	    EDGE("") CERTIFICATES "endpoints: [ { url: tls://a.test, "
+				  "terminate_at: edge, upstream: [ "
+				  "\"tls://127.0.0.1:%u\", "
+				  "\"tls://127.0.0.1:$P\" ] } ]\n",
+	    port);
+	bench_start(&b, yaml);
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	fd = accept_from(bad);
+	send_text(fd, "220 not TLS at all\r\n");
+	ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
+	tls_end_send(&up, "fine");
+	tls_end_expect(&t, "fine");
+	close(fd);
+	close(bad);
+	tls_end_free(&up);
+	tls_end_free(&t);
+	events_wait(&b.events, 1);
+}
+END_TEST
+
+START_TEST(the_header_goes_in_clear_before_our_tls)
+{
+	struct tls_end t, up;
+	char got[16];
+	int fd;
+
+	bench_start(&b,
+	    REENCRYPTED("127.0.0.1:$P", "proxy_proto: 2, proxy_tlvs: [ssl]"));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	fd = bench_accept(&b);
+	receive_bytes(fd, got, 16);
+	ck_assert_mem_eq(got, "\r\n\r\n\0\r\nQUIT\n", 12);
+	{
+		char rest[4096];
+		size_t len = (size_t)((uint8_t)got[14] << 8 | (uint8_t)got[15]);
+
+		receive_bytes(fd, rest, len);
+		ck_assert_ptr_nonnull(memmem(rest, len, "TLSv1.3", 7));
+	}
+	ck_assert(tls_end_accept(&up, fd, as_backend()));
+	tls_end_send(&t, "x");
+	tls_end_expect(&up, "x");
+	tls_end_free(&up);
+	tls_end_free(&t);
+	events_wait(&b.events, 1);
+}
+END_TEST
+
+/* What arrives still encrypted is never wrapped again. */
+START_TEST(passthrough_is_not_wrapped)
+{
+	struct tls_end t;
+	struct span sent = hello_for("a.test");
+	uint8_t got[1024];
+	int fd, up;
+
+	(void)t;
+	bench_start(&b, EDGE("") "endpoints: [ { url: tls://a.test, upstream: "
+				 "\"tls://127.0.0.1:$P\" } ]\n");
+	fd = bench_client(&b, "a.test");
+	up = bench_accept(&b);
+	receive_bytes(up, got, sent.len);
+	ck_assert_mem_eq(got, sent.data, sent.len);
+	close(fd);
+	close(up);
+	events_wait(&b.events, 1);
+}
+END_TEST
+
+static void
+add(TCase *tcase)
+{
+	tcase_add_checked_fixture(tcase, prepare, teardown);
+	tcase_add_loop_test(tcase, plaintext_goes_both_ways, 0, 2);
+	tcase_add_loop_test(tcase, half_closes_are_passed_on, 0, 2);
+	tcase_add_test(tcase, an_end_without_close_notify_is_told);
+	tcase_add_loop_test(tcase, a_client_that_leaves_the_handshake, 0, 3);
+	tcase_add_test(tcase, no_certificate_no_handshake);
+	tcase_add_test(tcase, without_a_name_the_endpoint_is_shown);
+	tcase_add_loop_test(
+	    tcase, client_certificates, 0, 2 * ARRAY_COUNT(mutual));
+	tcase_add_loop_test(
+	    tcase, a_script_terminates_and_reads_the_certificate, 0, 4);
+	tcase_add_loop_test(tcase, a_script_whose_client_does_not_finish, 0, 2);
+	tcase_add_loop_test(
+	    tcase, detours_around_mutual_tls, 0, ARRAY_COUNT(detours));
+	tcase_add_loop_test(tcase, a_decision_terminates, 0, 2);
+	tcase_add_test(tcase, a_decision_without_a_certificate_is_an_error);
+	tcase_add_loop_test(
+	    tcase, handshakes_are_limited, 0, ARRAY_COUNT(limits));
+	tcase_add_loop_test(
+	    tcase, an_upstream_is_verified, 0, ARRAY_COUNT(verifications));
+	tcase_add_test(tcase, an_upstream_that_is_cut_off_looks_so);
+	tcase_add_test(tcase, the_next_upstream_is_tried_when_tls_fails);
+	tcase_add_test(tcase, the_header_goes_in_clear_before_our_tls);
+	tcase_add_test(tcase, passthrough_is_not_wrapped);
+}
+
+UNIT_MAIN("terminate", add)
