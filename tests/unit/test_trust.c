@@ -185,6 +185,7 @@ old_root(void)
 	X509 *x = X509_new();
 	X509_NAME *name = X509_NAME_new();
 	uint8_t *der = NULL;
+	const char *pem;
 	int len;
 
 	ck_assert(X509_NAME_add_entry_by_txt(
@@ -197,7 +198,11 @@ old_root(void)
 	ck_assert(X509_sign(x, key, EVP_sha256()));
 	len = i2d_X509(x, &der);
 	ck_assert_int_gt(len, 0);
-	return as_pem("CERTIFICATE", der, (size_t)len);
+	pem = as_pem("CERTIFICATE", der, (size_t)len);
+	OPENSSL_free(der);
+	X509_NAME_free(name);
+	X509_free(x);
+	return pem;
 }
 
 START_TEST(certificates_that_are_no_cas)
