@@ -178,8 +178,12 @@ static const char *const atoms[] = { "1", "-1", "0", "nil", "true", "false",
 	"''", "'x'", "'a.b%d'", "('x'):rep(99)", "1e308", "0/0", "2^53", "{}",
 	"{ 1, 2, 3 }", "{ a = 1 }", "a", "b", "c", "conn", "conn.sni",
 	"conn.client_ip", "conn.tls", "conn.tls.hello", "conn.tls.hello.groups",
-	"conn.geo", "conn.endpoint", "lunette", "string", "function() end",
-	"function(...) return ... end", "(function(...) return a end)" };
+	"conn.tls.client", "conn.tls.version", "conn:terminate()",
+	"{ certificate = 'app', alpn = { 'h2' } }", "{ alpn = {} }",
+	"{ mutual_tls = { mode = 'none' } }", "{ mutual_tls = a }",
+	"{ upstream_tls = { server_name = 'x' } }", "conn.geo", "conn.endpoint",
+	"lunette", "string", "function() end", "function(...) return ... end",
+	"(function(...) return a end)" };
 static const char *const operators[] = { " + ", " - ", " * ", " / ", " .. ",
 	" == ", " < ", " and ", " or ", " ~= ", " % ", " ^ " };
 static const char *const functions[] = { "tostring", "tonumber", "type",
@@ -312,9 +316,16 @@ make_program(struct generator *g, uint32_t seed)
 static void
 run_to_the_end(const char *program)
 {
-	struct policy_outcome *o = bench_run(&bench);
+	struct policy_outcome *o;
 
+	bench.conn.terminated = false;
+	bench.has_hello = true;
+	o = bench_run(&bench);
 	for (int i = 0; i < 5 && o->state == POLICY_WAITING; i++) {
+		if (o->wait == POLICY_WAIT_TERMINATE) {
+			o = bench_shake_hands(&bench);
+			continue;
+		}
 		policy_resume(bench.run, NULL);
 		o = policy_outcome(bench.run);
 	}
