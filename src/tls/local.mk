@@ -31,3 +31,5 @@ libtls_a_SOURCES += src/tls/certificate.c src/tls/certificate.h \
 
 # Certificates by name.
 libtls_a_SOURCES += src/tls/keyring.c src/tls/keyring.h
+
+libtls_a_SOURCES += src/tls/authority.c src/tls/authority.h src/tls/signing.c

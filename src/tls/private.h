@@ -15,6 +15,7 @@
 #include "tls/peer.h"
 #include "tls/tickets.h"
 #include "tls/trust.h"
+#include "wire/host.h"
 
 /* --- certificate.c --- */
 
@@ -68,6 +69,16 @@ bool key_check_public(
  */
 int ocsp_check(struct span response, X509 *leaf, X509 *issuer, int64_t now,
     int64_t *next_update, struct text *error) MUST_CHECK;
+
+/* --- signing.c --- */
+
+/* A new key on P-256; NULL without memory or randomness. */
+EVP_PKEY *signing_new_key(void);
+/* A CA for its own key, and a server's certificate from it, from an hour before
+ * `now` (Unix seconds). NULL without memory. */
+X509 *signing_ca(EVP_PKEY *key, int64_t now);
+X509 *signing_leaf(X509 *ca, EVP_PKEY *ca_key, EVP_PKEY *key,
+    const struct host *name, int64_t now);
 
 /* --- trust.c --- */
 

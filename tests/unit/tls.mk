@@ -73,3 +73,10 @@ tests_unit_test_keyring_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_keyring_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
 	-Wl,--wrap=calloc -Wl,--wrap=realloc
 tests_unit_test_keyring_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_authority
+tests_unit_test_authority_SOURCES = tests/unit/test_authority.c $(TLS_SUPPORT)
+tests_unit_test_authority_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_authority_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc \
+	-Wl,--wrap=renameat
+tests_unit_test_authority_LDADD = $(TLS_TEST_LIBS)
