@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from certificates import openssl
+from certificates import DAY
 from edge import Edge, Running, lunette
 from upstream import answer_and_close
 
@@ -27,48 +27,16 @@ endpoints:
 """
 
 
-def copy_pair(scene, stem, *names, mode=0o600):
+def copy_pair(scene, stem, *names, **options):
+    """A pair as files of the test's own, with a key that is its own."""
+    options.setdefault("end", 80 * DAY + 3600)
+    made = scene.certificates.root.leaf(*names, **options)
     os.makedirs(os.path.dirname(scene.path(stem)), exist_ok=True)
-    for source, end in zip(scene.certificates.pair(*names),
-                           (".pem", ".key")):
-        shutil.copy(source, scene.path(stem + end))
-        os.chmod(scene.path(stem + end), mode)
-    return scene.path(stem + ".pem"), scene.path(stem + ".key")
-
-
-def make_expired(scene, stem, name):
-    """`openssl x509 -days` cannot look back; `openssl ca` can."""
     crt, key = scene.path(stem + ".pem"), scene.path(stem + ".key")
-    request = scene.path(stem + ".csr")
-    openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-subj", "/CN=" + name, "-keyout", key, "-out",
-            request)
-    openssl("ca", "-batch", "-config", ca_config(scene), "-selfsign",
-            "-keyfile", key, "-in", request, "-startdate",
-            "20200101000000Z", "-enddate", "20200201000000Z", "-notext",
-            "-out", crt)
+    shutil.copy(made.crt, crt)
+    shutil.copy(made.key, key)
     os.chmod(key, 0o600)
-
-
-def ca_config(scene):
-    """For `openssl ca`, which keeps books."""
-    folder = scene.path("books")
-    os.makedirs(folder, exist_ok=True)
-    scene.write("books/index.txt", "")
-    scene.write("books/number", "01\n")
-    return scene.write("books/ca.cnf", f"""[ca]
-default_ca = x
-[x]
-database = {folder}/index.txt
-new_certs_dir = {folder}
-serial = {folder}/number
-crlnumber = {folder}/number
-default_md = sha256
-default_crl_days = 1
-policy = y
-[y]
-commonName = supplied
-""")
+    return crt, key
 
 
 def check(scene, text, name="edge.yaml"):
@@ -86,7 +54,7 @@ def test_check_tells_what_ends_where(scene):
 """)
     assert code == 0 and not err, err
     assert "1 certificate" in out
-    assert "app.pem named app: a.test, *.b.test (ECDSA, 1 days left)" in out
+    assert "app.pem named app: a.test, *.b.test (ECDSA, 80 days left)" in out
     line = next(l for l in out.splitlines() if "tls://a.test" in l)
     for words in ("TLS ends at: edge", "certificate app", "TLS 1.3 only",
                   "requires client certificates of"):
@@ -98,12 +66,12 @@ def test_check_tells_what_ends_where(scene):
 def test_days_and_open_keys_are_warned_of(scene):
     """TL-13, HD-04: an expired certificate and a key that all can read are
     warnings, in `check` and in the log of a start."""
-    make_expired(scene, "app", "a.test")
+    copy_pair(scene, "app", "a.test", begin=-9 * DAY, end=-3 * DAY)
     os.chmod(scene.path("app.key"), 0o644)
     code, out, err = check(scene, ENDS_HERE)
     assert code == 0 and "(ECDSA, expired)" in out
-    assert f"warning: {scene.path('edge.yaml')}:5:24: " in err
-    assert "app.pem: expired " in err and " days ago" in err
+    assert f"warning: {scene.path('edge.yaml')}:5:23: " in err
+    assert "app.pem: expired " in err and "3 days ago" in err
     assert "every user of this machine can read the private key" in err
     edge = Running(["edge", "-c", scene.path("edge.yaml")], scene.folder)
     scene.edges.append(edge)
@@ -235,15 +203,10 @@ def copy_examples(scene):
     copy_pair(scene, "app", "app.example.com")
     copy_pair(scene, "edge-client", "edge.example.com")
     copy_pair(scene, "certificates/net", "*.example.net")
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30",
-            "-subj", "/CN=x", "-addext",
-            "subjectAltName=DNS:app.example.com", "-keyout",
-            scene.path("app-rsa.key"), "-out", scene.path("app-rsa.pem"))
+    copy_pair(scene, "app-rsa", "app.example.com", key="rsa")
     for name in ("staff", "partner", "internal"):
         shutil.copy(scene.certificates.ca, scene.path(name + "-cas.pem"))
-    openssl("ca", "-gencrl", "-config", ca_config(scene), "-cert",
-            scene.certificates.ca, "-keyfile", scene.certificates.ca_key,
-            "-out", scene.path("staff.crl"))
+    scene.certificates.root.crl(scene.path("staff.crl"))
 
 
 def test_every_example_passes_check(scene):
