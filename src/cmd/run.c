@@ -99,7 +99,6 @@ warn_of_restart(const struct snapshot *old, const struct snapshot *new)
 	warn_of_key(same_text(old->resolver_servers, new->resolver_servers),
 	    "edge.resolver.servers");
 	warn_of_key(same_text(old->state, new->state), "edge.state");
-	warn_of_key(old->local_ca == new->local_ca, "edge.local_ca");
 	warn_of_key(
 	    same_text(old->log_target, new->log_target), "edge.log.target");
 	warn_of_key(old->log_format == new->log_format, "edge.log.format");
@@ -302,10 +301,6 @@ warn(const struct snapshot *s)
 	char path[PATH_MAX];
 
 	log_warnings(s);
-	if (s->keylog != NULL)
-		LOG_WARN("KEYLOG: whoever reads this file can decrypt every "
-			 "connection whose TLS ends here",
-		    LOG_TEXT("file", s->keylog));
 	if (!s->local_ca)
 		return;
 	local_ca_path(s, path, sizeof(path));

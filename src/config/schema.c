@@ -198,7 +198,7 @@ static const struct key edge_keys[] = {
 	    .help = "Where what must outlive the process is kept: the local "
 		    "CA." },
 	{ "local_ca", WORD(local_ca_words), IN(snapshot, local_ca),
-	    .fallback = "off", .change = ON_RESTART,
+	    .fallback = "off",
 	    .help = "Whether names of endpoints that end TLS here, and that "
 		    "no certificate covers, get one from a CA that is made "
 		    "in the state folder." },

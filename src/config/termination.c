@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define ALPN_NAME_MAX 255 /* RFC 7301 section 3.1 */
 #define ERROR_SIZE 512
@@ -384,6 +385,31 @@ check_versions(struct reader *r, const struct endpoint *e, const struct node *n)
 		    "'min_version' is above 'max_version'");
 }
 
+/* Shown all the same, since the operator said so. */
+static void
+warn_of_other_name(
+    struct reader *r, const struct endpoint *e, const struct node *n)
+{
+	const char *label = e->termination.certificate;
+	struct key_choice choice;
+	bool covers = false;
+
+	if (e->domain.len == 0 || host_is_wildcard(&e->domain) ||
+	    !keyring_labelled(r->s->keyring, label, time(NULL), &choice))
+		return;
+	for (size_t i = 0; i < KEY_KIND_COUNT; i++)
+		if (choice.by_kind[i] != NULL &&
+		    certificate_covers(
+			choice.by_kind[i], host_span(&e->domain)))
+			covers = true;
+	key_choice_put(&choice);
+	if (!covers)
+		reader_warn(r, &node_get(n, "certificate")->origin,
+		    "the certificate '%s' is not for '%s': clients will not "
+		    "accept it",
+		    label, e->domain.text);
+}
+
 /* Without a certificate an endpoint that ends TLS could serve nobody. */
 static void
 check_certificate(
@@ -394,6 +420,7 @@ check_certificate(
 
 	if (label != NULL) {
 		certificates_need_label(r, node_get(n, "certificate"), label);
+		warn_of_other_name(r, e, n);
 		return;
 	}
 	if (r->s->local_ca || e->domain.len == 0 ||

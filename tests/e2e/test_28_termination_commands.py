@@ -173,11 +173,11 @@ def test_secrets_are_written_only_if_that_is_allowed(scene):
     keys = scene.path("keys.log")
     edge = tls(scene, 1, "--terminate-at", "edge",
                env={"SSLKEYLOGFILE": keys})
-    assert not [e for e in edge.log_lines() if "KEYLOG" in e["msg"]]
+    assert not [e for e in edge.log_lines() if "secrets" in e["msg"]]
     assert not os.path.exists(keys)
     edge = tls(scene, 1, "--terminate-at", "edge", "--allow-keylog",
                env={"SSLKEYLOGFILE": keys})
-    told = edge.wait_log("KEYLOG")
+    told = edge.wait_log("secrets")
     assert told["level"] == "warn" and told["file"] == keys
 
 
@@ -200,7 +200,7 @@ def test_files_must_be_readable_after_the_drop(scene):
 def copy_examples(scene):
     for path in glob.glob(os.path.join(SOURCE, "examples", "*")):
         shutil.copy(path, scene.folder)
-    copy_pair(scene, "app", "app.example.com")
+    copy_pair(scene, "app", "app.example.com", "www.app.example.com")
     copy_pair(scene, "edge-client", "edge.example.com")
     copy_pair(scene, "certificates/net", "*.example.net")
     copy_pair(scene, "app-rsa", "app.example.com", key="rsa")

@@ -366,6 +366,10 @@ static const struct {
 	{ EDGE_AT(
 	      "default_endpoint: a.test, local_ca: auto", "tls://a.test", ""),
 	    "" },
+	{ EDGE_AT("", "tls://c.test", "  certificate: app\n"),
+	    "t.yaml:10:16: the certificate 'app' is not for 'c.test': clients "
+	    "will not accept it" },
+	{ EDGE_AT("", "tls://*.c.test", "  certificate: app\n"), "" },
 	{ EDGE_AT("policy: { file: /dev/null }", "tls://c.test", ""),
 	    "t.yaml:9:17: no certificate covers 'c.test': unless the policy "
 	    "names one, clients are refused" },

@@ -31,7 +31,7 @@ make_all(void)
 {
 	struct made *staff = make((struct recipe){ .ca = true });
 	struct made *other = make((struct recipe){ .ca = true });
-	const char *names = "DNS:app.example.com";
+	const char *names = "DNS:app.example.com,DNS:www.app.example.com";
 	glob_t found;
 
 	ck_assert_int_eq(mkdir(path_of("certificates"), 0700), 0);
