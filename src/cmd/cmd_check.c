@@ -83,6 +83,24 @@ may_append(const char *path)
 	return access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
 }
 
+/* A folder that a start would make, with those above it. */
+static int
+may_make(const char *path)
+{
+	char folder[PATH_MAX], above[PATH_MAX];
+
+	if (strlen(path) >= sizeof(folder))
+		return -ENAMETOOLONG;
+	strcpy(folder, path);
+	while (access(folder, F_OK) != 0) {
+		if (errno != ENOENT || !folder_of(folder, above, PATH_MAX) ||
+		    strcmp(folder, above) == 0)
+			return -errno;
+		strcpy(folder, above);
+	}
+	return access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
+}
+
 /* Not an error: the machine that checks need not be the one that will run. */
 static void
 check_file(const char *key, const char *path, int err)
@@ -110,6 +128,8 @@ check_surroundings(const struct snapshot *s)
 	if (is_log_file(s->log_target))
 		check_file("edge.log.target", s->log_target,
 		    may_append(s->log_target));
+	if (s->local_ca)
+		check_file("edge.state", s->state, may_make(s->state));
 	for (size_t i = 0; i < s->event_count; i++) {
 		if (s->events[i].file != NULL)
 			check_file("events", s->events[i].file,

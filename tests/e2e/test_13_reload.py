@@ -126,13 +126,13 @@ def test_what_a_reload_cannot_change_is_told(scene):
     edge = scene.route(scene.upstream(answer_and_close(b"ok")))
     edge.settings.update(
         workers=3, resolver={"servers": ["127.0.0.1:5353"]},
-        log={"level": "debug"})
+        log={"level": "debug"}, state="elsewhere")
     before = len(edge.log_lines())
     assert edge.reload()[0]
     told = {entry["key"] for entry in edge.log_lines()[before:]
             if "next start" in entry.get("msg", "")}
     assert told == {"edge.workers", "edge.resolver.servers",
-                    "edge.log.level"}
+                    "edge.log.level", "edge.state"}
 
 
 def test_listener_added_moved_and_removed(scene):

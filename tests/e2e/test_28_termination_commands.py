@@ -98,6 +98,36 @@ def test_a_key_of_another_certificate_is_refused(scene):
         assert f"{path}:5:".encode() in shown.stderr, shown.stderr
 
 
+@pytest.mark.parametrize("state, said", [
+    ("made/by/a/start", b""), (".", b""),
+    ("app.pem/state", b"edge.state: ")])
+def test_check_tells_of_a_state_folder_that_cannot_be(scene, state, said):
+    copy_pair(scene, "app", "a.test")
+    before = set(os.listdir(scene.folder))
+    code, _, err = check(scene, ENDS_HERE.replace(
+        "edge:\n", f"edge:\n  local_ca: auto\n  state: {state}\n"))
+    assert code == 0 and said.decode() in err and bool(said) == bool(err)
+    assert set(os.listdir(scene.folder)) - before == {"edge.yaml"}
+
+
+@pytest.mark.parametrize("size, mode, said", [
+    (80, 0o600, None), (79, 0o600, "tickets"), (80, 0o644, "tickets"),
+    (0, 0o600, "tickets")])
+def test_check_reads_ticket_keys(scene, size, mode, said):
+    copy_pair(scene, "app", "a.test")
+    with open(scene.path("tickets"), "wb") as f:
+        f.write(os.urandom(size))
+    os.chmod(scene.path("tickets"), mode)
+    text = ENDS_HERE.replace(
+        "edge:\n", "edge:\n  session_tickets: { keys: tickets }\n")
+    code, _, err = check(scene, text)
+    assert code == (1 if said else 0), err
+    if said:
+        assert said in err
+        started = lunette("edge", "-c", scene.path("edge.yaml"))
+        assert started.returncode == 1 and said in started.stderr.decode()
+
+
 WRONG_FLAGS = {
     "no_key": (("--crt", "CRT"), ["--crt", "private key"]),
     "no_crt": (("--key", "KEY"), ["--key", "--crt"]),
