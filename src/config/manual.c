@@ -69,6 +69,18 @@ add_cell(struct text *out, const char *text)
 	text_add(out, "\nT}");
 }
 
+/* Long names may go on in the next line behind an underscore. */
+static void
+add_name(struct text *out, const struct key *key)
+{
+	for (const char *at = key->name; *at != '\0'; at++) {
+		text_add_char(out, *at);
+		if (*at == '_')
+			text_add(out, "\\:");
+	}
+	text_add(out, key->list ? "[]" : "");
+}
+
 /* The name alone, set in by its depth, as in the file: a path would be as wide
  * as half a page. */
 static void
@@ -77,11 +89,12 @@ add_row(struct text *out, const char *path, const struct key *key)
 	char storage[PATH_SIZE];
 	struct text type;
 
+	text_add(out, "T{\n.na\n");
 	for (; *path != '\0'; path++)
 		if (*path == '.')
 			text_add(out, "\\ \\ ");
-	add_roff(out, key->name);
-	text_add(out, key->list ? "[]" : "");
+	add_name(out, key);
+	text_add(out, "\nT}");
 	text_init(&type, storage, sizeof(storage));
 	add_type(&type, key);
 	add_cell(out, storage);
@@ -140,7 +153,7 @@ schema_write_manual(struct text *out)
 	write_section(out, "", &schema_root, add_entry);
 	text_add(
 	    out, ".SS Type, default, file and when a change takes effect\n");
-	text_add(out, ".nh\n.TS\nl1 lw(18n)1 lw(12n)1 l1 l.\n");
+	text_add(out, ".nh\n.TS\nlw(26n)1 lw(18n)1 lw(12n)1 l1 l.\n");
 	text_add(out, "\\fBkey\\fP\t\\fBtype\\fP\t\\fBdefault\\fP\t"
 		      "\\fBfile\\fP\t\\fBchange\\fP\n");
 	write_section(out, "", &schema_root, add_row);

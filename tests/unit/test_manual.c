@@ -59,7 +59,7 @@ START_TEST(the_page_has_the_keys_of_the_schema)
 	    !strcmp(page.keys, keys), "%s differs: make update-manual", PAGE);
 	/* What must be in it, and what is refused and must not. */
 	ck_assert_ptr_nonnull(strstr(keys, ".B edge.timeouts.hello\n"));
-	ck_assert_ptr_nonnull(strstr(keys, "\n\\ \\ url\tT{"));
+	ck_assert_ptr_nonnull(strstr(keys, "\n\\ \\ url\nT}\tT{"));
 	ck_assert_ptr_nonnull(strstr(keys, ".B endpoints[].mutual_tls.crls\n"));
 	ck_assert_ptr_null(strstr(keys, "pooling_enabled"));
 	ck_assert_ptr_null(strstr(keys, "edge, agent, upstream"));
