@@ -2,7 +2,6 @@
  * labels there are. */
 #include "config/schema.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <time.h>
 
 #include "base/nearest.h"
+#include "config/folder_pairs.h"
 
 #define DAY_S 86400
 #define SOON_DAYS 14
@@ -172,60 +172,20 @@ drop:
 	pair_fini(pair);
 }
 
-static bool
-has_suffix(const char *name, const char *suffix)
-{
-	size_t len = strlen(name), suffix_len = strlen(suffix);
-
-	return len > suffix_len && !strcmp(name + len - suffix_len, suffix);
-}
-
-static int
-is_certificate_file(const struct dirent *entry)
-{
-	return entry->d_name[0] != '.' &&
-	       (has_suffix(entry->d_name, ".crt") ||
-		   has_suffix(entry->d_name, ".pem"));
-}
-
-/* "folder/NAME.key" if there is one. False without memory. */
-static bool
-find_key_file(const char *crt, char **key)
-{
-	size_t len = strlen(crt) - strlen(".crt");
-
-	if (asprintf(key, "%.*s.key", (int)len, crt) < 0) {
-		*key = NULL;
-		return false;
-	}
-	struct stat st;
-
-	if (stat(*key, &st) < 0) {
-		free(*key);
-		*key = NULL;
-	}
-	return true;
-}
-
+/* Takes the paths. */
 static void
-add_file_of_folder(struct reader *r, const struct node *n, const char *name,
-    const struct certificate_entry *entry)
+add_pair_of_folder(struct reader *r, const struct node *n,
+    struct folder_pair *found, const struct certificate_entry *entry)
 {
 	struct source source = { .crt = n, .key = n, .from_folder = true };
 	struct certificate_settings pair = {
+		.crt = found->crt,
+		.key = found->key,
 		.ocsp_fetch = entry->pair.ocsp_fetch,
 		.ocsp_off = entry->pair.ocsp_off,
 	};
 
-	if (asprintf(&pair.crt, "%s/%s", entry->folder, name) < 0) {
-		reader_no_memory(r);
-		return;
-	}
-	if (!find_key_file(pair.crt, &pair.key)) {
-		reader_no_memory(r);
-		pair_fini(&pair);
-		return;
-	}
+	*found = (struct folder_pair){ 0 };
 	add_pair(r, &pair, &source);
 }
 
@@ -233,20 +193,18 @@ static void
 add_files_of_folder(struct reader *r, const struct node *n,
     const struct certificate_entry *entry)
 {
-	struct dirent **found;
-	int count =
-	    scandir(entry->folder, &found, is_certificate_file, alphasort);
+	struct folder_pair *found;
+	size_t count;
+	int err = folder_pairs_read(entry->folder, &found, &count);
 
-	if (count < 0) {
+	if (err < 0) {
 		reader_complain(r, &n->origin, "cannot read: %s: %s",
-		    entry->folder, strerror(errno));
+		    entry->folder, strerror(-err));
 		return;
 	}
-	for (int i = 0; i < count; i++) {
-		add_file_of_folder(r, n, found[i]->d_name, entry);
-		free(found[i]);
-	}
-	free(found);
+	for (size_t i = 0; i < count; i++)
+		add_pair_of_folder(r, n, &found[i], entry);
+	folder_pairs_free(found, count);
 }
 
 static void

@@ -5,6 +5,7 @@ libconfig_a_SOURCES = \
 	src/config/check.c \
 	src/config/edge.c \
 	src/config/endpoint.c \
+	src/config/folder_pairs.c src/config/folder_pairs.h \
 	src/config/index.c src/config/index.h \
 	src/config/manual.c \
 	src/config/problems.c src/config/problems.h \

@@ -237,11 +237,25 @@ keep_listeners(struct edge *e, struct next *n)
 	e->listener_count = n->listener_count;
 }
 
-/* Nothing can fail from here on. Workers first: what a new listener accepts
- * must find them switched, and their boxes keep the order. */
+/* Without it the edge does not start; a change of it cannot fail. */
+static void
+keep_fresh(struct edge *e, struct generation *g)
+{
+	if (e->renewal)
+		renewal_switch(e->renewal, g);
+	else
+		e->renewal = renewal_new(e->journal, e->vault.tickets, g);
+}
+
+/*
+ * Nothing can fail from here on. Staples are carried over before anybody serves
+ * by the new certificates. Workers come before the acceptor: what a new
+ * listener accepts must find them switched, and their boxes keep the order.
+ */
 static void
 commit(struct edge *e, struct next *n, struct listener **for_acceptor)
 {
+	keep_fresh(e, n->generation);
 	for (unsigned i = 0; i < e->worker_count; i++)
 		mailbox_post(&e->workers[i].mailbox, n->mails[i]);
 	free(n->mails);
@@ -345,7 +359,7 @@ make_workers(struct edge *e, const struct snapshot *s, struct text *error)
 static bool
 start_threads(struct edge *e, struct text *error)
 {
-	int reason = 0;
+	int reason = e->renewal ? 0 : -EAGAIN;
 
 	for (unsigned i = 0; reason == 0 && i < e->worker_count; i++)
 		reason = worker_start(&e->workers[i]);
@@ -483,6 +497,7 @@ edge_free(struct edge *e)
 	if (!e)
 		return;
 	watchdog_free(e->watchdog);
+	renewal_free(e->renewal);
 	if (e->acceptor)
 		acceptor_stop(e->acceptor);
 	for (unsigned i = 0; i < e->worker_count; i++)

@@ -10,6 +10,7 @@
 #include "engine/journal.h"
 #include "engine/policy_host.h"
 #include "engine/pool.h"
+#include "engine/renewal.h"
 #include "engine/vault.h"
 #include "engine/watchdog.h"
 #include "engine/worker.h"
@@ -39,6 +40,7 @@ struct edge {
 	int drained_fd;
 	bool draining;
 	struct watchdog *watchdog;
+	struct renewal *renewal;
 	atomic_bool keep_recent; /* somebody looks at edge_status */
 	pthread_mutex_t recent_lock;
 	struct edge_recent recent[EDGE_RECENT_COUNT];

@@ -6,16 +6,19 @@ libengine_a_SOURCES = \
 	src/engine/counters.h \
 	src/engine/edge.c src/engine/edge.h src/engine/edge_private.h \
 	src/engine/event.c src/engine/event.h \
+	src/engine/expiry.c src/engine/expiry.h \
 	src/engine/generation.c src/engine/generation.h \
 	src/engine/health.c src/engine/health.h \
 	src/engine/journal.c src/engine/journal.h \
 	src/engine/leg.c src/engine/leg.h \
 	src/engine/listener.c src/engine/listener.h \
+	src/engine/pairs.c src/engine/pairs.h \
 	src/engine/policy_host.c src/engine/policy_host.h \
 	src/engine/pool.c src/engine/pool.h \
 	src/engine/reason.c src/engine/reason.h \
 	src/engine/relay.c src/engine/relay.h \
 	src/engine/reencrypt.c src/engine/reencrypt.h \
+	src/engine/renewal.c src/engine/renewal.h \
 	src/engine/stage.h \
 	src/engine/stage_closing.c \
 	src/engine/stage_dial.c \
@@ -25,6 +28,7 @@ libengine_a_SOURCES = \
 	src/engine/stage_policy.c \
 	src/engine/stage_proxy_in.c \
 	src/engine/stage_relay.c \
+	src/engine/stapler.c src/engine/stapler.h \
 	src/engine/terminate.c src/engine/terminate.h \
 	src/engine/throttle.c src/engine/throttle.h \
 	src/engine/upstream.c src/engine/upstream.h \

@@ -323,6 +323,10 @@ open_inotify(struct watch *w)
 {
 	if (w->fd >= 0)
 		close(w->fd);
+	w->fd = -1;
+	/* Each user has but 128 of them. */
+	if (w->count == 0)
+		return;
 	w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (w->fd < 0)
 		go_blind(w, "", errno);
@@ -416,6 +420,8 @@ look_first(struct watch *w, uint64_t now_ms)
 			continue;
 		p->looked_at = true;
 		renew_stamp(p, w->since_us);
+		/* Or it was there and has gone. */
+		p->doubtful |= p->stamp.error != 0;
 		if (p->doubtful)
 			note_change(w, now_ms);
 	}

@@ -37,8 +37,8 @@ enum watch_kind {
 	WATCH_FOLDER, /* changed: entries came, went or were renamed */
 };
 
-/* What has changed since `since_us` (wall clock) is told too: whoever makes the
- * watch has read the files before. NULL without memory. */
+/* What has changed since `since_us` (wall clock) or is not there is told first:
+ * whoever makes the watch has read the files before. NULL without memory. */
 struct watch *watch_new(int64_t since_us);
 void watch_free(struct watch *w); /* NULL is harmless */
 

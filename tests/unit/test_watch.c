@@ -347,6 +347,7 @@ START_TEST(a_file_comes_later_and_goes)
 
 	setup(&s);
 	add(&s, "a/b/c");
+	ck_assert_uint_eq(settle(&s), 1);
 	expect_quiet(&s);
 	make_folder(&s, "a");
 	ck_assert_uint_eq(settle(&s), 0);
@@ -636,6 +637,7 @@ START_TEST(links_may_go_round)
 	add(&s, "a");
 	add(&s, "b");
 	add(&s, "b/c/d");
+	ck_assert_uint_eq(settle(&s), 3);
 	expect_quiet(&s);
 	ck_assert_int_eq(unlink(in(&s, "c")), 0);
 	put(&s, "c", "one");
@@ -659,6 +661,7 @@ START_TEST(odd_paths_do_no_harm)
 	memcpy(longest, "/tmp/", 5);
 	ck_assert_int_eq(watch_add(s.watch, longest, WATCH_FOLDER), 0);
 	ck_assert_int_eq(watch_add(s.watch, "nowhere", WATCH_FILE), 0);
+	ck_assert_uint_eq(settle(&s), 4);
 	expect_quiet(&s);
 	ck_assert(!watch_is_blind(s.watch));
 	free(longest);

@@ -1,0 +1,610 @@
+#include "engine/renewal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "renewal_bench.h"
+#include "tls/private.h"
+
+/*
+ * Time runs fifty times as fast here: what settles for half a second has done
+ * so after ten milliseconds, and a minute takes little more than one second.
+ */
+#define FAST 50
+
+uint64_t __real_clock_ms(void);
+uint64_t __wrap_clock_ms(void);
+int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __real_inotify_init1(int flags);
+int __wrap_inotify_init1(int flags);
+int __real_eventfd(unsigned value, int flags);
+int __wrap_eventfd(unsigned value, int flags);
+int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*main)(void *), void *arg);
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*main)(void *), void *arg);
+
+static atomic_bool no_inotify, no_eventfd, no_thread;
+
+uint64_t
+__wrap_clock_ms(void)
+{
+	return __real_clock_ms() * FAST;
+}
+
+int
+__wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+	return __real_poll(
+	    fds, count, timeout_ms <= 0 ? timeout_ms : timeout_ms / FAST + 1);
+}
+
+int
+__wrap_inotify_init1(int flags)
+{
+	if (!atomic_load(&no_inotify))
+		return __real_inotify_init1(flags);
+	errno = EMFILE;
+	return -1;
+}
+
+int
+__wrap_eventfd(unsigned value, int flags)
+{
+	if (!atomic_load(&no_eventfd))
+		return __real_eventfd(value, flags);
+	errno = EMFILE;
+	return -1;
+}
+
+int
+__wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
+    void *(*main)(void *), void *arg)
+{
+	if (!atomic_load(&no_thread))
+		return __real_pthread_create(thread, attr, main, arg);
+	return EAGAIN;
+}
+
+#define REPLACED "msg=\"certificate replaced\""
+
+struct one {
+	struct bench bench;
+	struct tickets *tickets;
+	struct renewal *renewal;
+	struct made *old, *new;
+	size_t id;
+};
+
+static void
+setup(struct one *o)
+{
+	bench_init(&o->bench);
+	o->tickets = tickets_new();
+	ck_assert_ptr_nonnull(o->tickets);
+	o->old = bench_leaf(&o->bench, "a.test");
+	o->new = bench_leaf(&o->bench, "a.test");
+	o->id = bench_add(&o->bench, "a", o->old);
+	o->renewal = NULL;
+}
+
+static void
+start(struct one *o)
+{
+	o->renewal =
+	    renewal_new(o->bench.journal, o->tickets, &o->bench.generation);
+	ck_assert_ptr_nonnull(o->renewal);
+}
+
+static void
+teardown(struct one *o)
+{
+	renewal_free(o->renewal);
+	tickets_free(o->tickets);
+	bench_fini(&o->bench);
+}
+
+static bool
+serves_leaf(const struct one *o, const struct made *leaf)
+{
+	return !strcmp(serves(&o->bench, o->id), fingerprint(leaf));
+}
+
+START_TEST(a_pair_is_replaced_by_rename)
+{
+	struct one o;
+
+	setup(&o);
+	start(&o);
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	WAIT_FOR(logged(&o.bench, REPLACED, fingerprint(o.new)) == 1);
+	/* And back. */
+	bench_write(&o.bench, "a", o.old);
+	WAIT_FOR(serves_leaf(&o, o.old));
+	teardown(&o);
+}
+END_TEST
+
+static void
+write_in_place(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "r+");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_ge(fputs(text, f), 0);
+	fflush(f);
+	ck_assert_int_eq(ftruncate(fileno(f), (off_t)strlen(text)), 0);
+	fclose(f);
+}
+
+START_TEST(a_pair_is_written_in_place)
+{
+	struct one o;
+
+	setup(&o);
+	start(&o);
+	write_in_place(
+	    path_of("a.crt"), join(o.new->crt, o.bench.ca->crt, NULL));
+	/* Now the key is another one's. */
+	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") == 1);
+	ck_assert(serves_leaf(&o, o.old));
+	write_in_place(path_of("a.key"), o.new->key_pem);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	teardown(&o);
+}
+END_TEST
+
+/* Between reading the files and watching them. */
+START_TEST(a_pair_is_replaced_before_it_is_watched)
+{
+	struct one o;
+
+	setup(&o);
+	bench_write(&o.bench, "a", o.new);
+	start(&o);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(links_are_swapped)
+{
+	struct one o;
+	char crt[600], key[600];
+
+	setup(&o);
+	bench_write(&o.bench, "first", o.old);
+	bench_write(&o.bench, "second", o.new);
+	ck_assert_int_eq(unlink(path_of("a.crt")), 0);
+	ck_assert_int_eq(unlink(path_of("a.key")), 0);
+	ck_assert_int_eq(symlink("first.crt", path_of("a.crt")), 0);
+	ck_assert_int_eq(symlink("first.key", path_of("a.key")), 0);
+	start(&o);
+	snprintf(crt, sizeof(crt), "%s", path_of("draft.crt"));
+	snprintf(key, sizeof(key), "%s", path_of("draft.key"));
+	ck_assert_int_eq(symlink("second.crt", crt), 0);
+	ck_assert_int_eq(symlink("second.key", key), 0);
+	ck_assert_int_eq(rename(crt, path_of("a.crt")), 0);
+	ck_assert_int_eq(rename(key, path_of("a.key")), 0);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	/* And what the new links lead to. */
+	bench_write(&o.bench, "second", o.old);
+	WAIT_FOR(serves_leaf(&o, o.old));
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(files_go_and_come_again)
+{
+	struct one o;
+
+	setup(&o);
+	start(&o);
+	ck_assert_int_eq(unlink(path_of("a.crt")), 0);
+	ck_assert_int_eq(unlink(path_of("a.key")), 0);
+	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") >= 1);
+	ck_assert(serves_leaf(&o, o.old));
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	teardown(&o);
+}
+END_TEST
+
+/* What fails once is tried again, even if nothing on the disk changes: it may
+ * have been for want of descriptors. */
+START_TEST(a_failure_is_not_for_ever)
+{
+	struct one o;
+
+	setup(&o);
+	bench_write(&o.bench, "b", o.new);
+	start(&o);
+	ck_assert_int_eq(unlink(path_of("a.crt")), 0);
+	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") == 1);
+	atomic_store(&no_inotify, true);
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(there_is_no_inotify)
+{
+	struct one o;
+
+	setup(&o);
+	atomic_store(&no_inotify, true);
+	start(&o);
+	WAIT_FOR(logged(&o.bench, "cannot be watched", NULL) == 1);
+	for (int i = 0; i < 3; i++) {
+		bench_write(&o.bench, "a", o.new);
+		WAIT_FOR(serves_leaf(&o, o.new));
+		bench_write(&o.bench, "a", o.old);
+		WAIT_FOR(serves_leaf(&o, o.old));
+	}
+	ck_assert_uint_eq(logged(&o.bench, "cannot be watched", NULL), 1);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(a_folder_is_watched)
+{
+	struct one o;
+	struct made *b;
+	char folder[600];
+
+	setup(&o);
+	b = bench_leaf(&o.bench, "b.test");
+	snprintf(folder, sizeof(folder), "%s", path_of("folder"));
+	o.bench.folders[0] = folder;
+	o.bench.snapshot.certificate_folder_count = 1;
+	start(&o);
+	/* It does not even exist yet. */
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	bench_write(&o.bench, "folder/b", b);
+	WAIT_FOR(serves_name(&o.bench, "b.test") != NULL);
+	ck_assert_str_eq(serves_name(&o.bench, "b.test"), fingerprint(b));
+	/* What came into it is watched too. */
+	b = bench_leaf(&o.bench, "c.test");
+	bench_write(&o.bench, "folder/b", b);
+	WAIT_FOR(serves_name(&o.bench, "c.test") != NULL);
+	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
+	/* And goes on serving when it has gone. */
+	ck_assert_int_eq(unlink(path_of("folder/b.crt")), 0);
+	WAIT_FOR(logged(&o.bench, "the old one stays", "b.crt") >= 1);
+	ck_assert_ptr_nonnull(serves_name(&o.bench, "c.test"));
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(a_thousand_at_once)
+{
+	static struct one o;
+	struct made *leaf;
+	char name[16];
+
+	setup(&o);
+	leaf = bench_leaf(&o.bench, "old.test");
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		bench_add(&o.bench, name, leaf);
+	}
+	leaf = bench_leaf(&o.bench, "new.test");
+	start(&o);
+	for (int i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "%d", i);
+		bench_write(&o.bench, name, leaf);
+	}
+	for (size_t i = 0; i < 1000; i++)
+		WAIT_FOR(!strcmp(serves(&o.bench, 1 + i), fingerprint(leaf)));
+	ck_assert_ptr_null(serves_name(&o.bench, "old.test"));
+	ck_assert(serves_leaf(&o, o.old));
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(trust_is_read_again)
+{
+	struct one o;
+	struct trust *t;
+	uint8_t before[TRUST_DIGEST_BYTES], after[TRUST_DIGEST_BYTES];
+	struct made *other;
+
+	setup(&o);
+	t = bench_trust(&o.bench, "cas.pem");
+	trust_digest(t, before);
+	other = make((struct recipe){ .ca = true, .common_name = "other" });
+	start(&o);
+	bench_write_file(&o.bench, "cas.pem", "nonsense");
+	WAIT_FOR(
+	    logged(&o.bench, "CAs and CRLs not read again", "cas.pem") == 1);
+	trust_digest(t, after);
+	ck_assert_mem_eq(before, after, sizeof(before));
+	bench_write_file(
+	    &o.bench, "cas.pem", join(o.bench.ca->crt, other->crt, NULL));
+	WAIT_FOR(logged(&o.bench, "CAs and CRLs replaced", "cas=2") == 1);
+	trust_digest(t, after);
+	ck_assert_mem_ne(before, after, sizeof(before));
+	teardown(&o);
+}
+END_TEST
+
+/* --- ticket keys --- */
+
+static void
+write_ticket_key(char fill)
+{
+	char key[TICKET_KEY_BYTES];
+	FILE *f = fopen(path_of("draft"), "w");
+
+	memset(key, fill, sizeof(key));
+	ck_assert_int_eq(fchmod(fileno(f), 0600), 0);
+	ck_assert_uint_eq(fwrite(key, 1, sizeof(key), f), sizeof(key));
+	ck_assert_int_eq(fclose(f), 0);
+	ck_assert_int_eq(rename(path_of("draft"), path_of("tickets")), 0);
+}
+
+/* The first byte of the name of the key that seals now. */
+static char
+sealing_key(struct one *o)
+{
+	unsigned char name[16], iv[EVP_MAX_IV_LENGTH];
+	EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
+	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
+
+	ck_assert_int_eq(
+	    tickets_key(o->tickets, name, iv, cipher, mac, true), 1);
+	EVP_CIPHER_CTX_free(cipher);
+	EVP_MAC_CTX_free(mac);
+	EVP_MAC_free(hmac);
+	return (char)name[0];
+}
+
+START_TEST(ticket_keys_are_read_again)
+{
+	struct one o;
+	char path[600];
+
+	setup(&o);
+	snprintf(path, sizeof(path), "%s", path_of("tickets"));
+	o.bench.snapshot.ticket_keys = path;
+	write_ticket_key(1);
+	start(&o);
+	WAIT_FOR(sealing_key(&o) == 1);
+	write_ticket_key(2);
+	WAIT_FOR(sealing_key(&o) == 2);
+	bench_write_file(&o.bench, "tickets", "too short");
+	WAIT_FOR(logged(&o.bench, "ticket keys not replaced", NULL) == 1);
+	ck_assert_int_eq(sealing_key(&o), 2);
+	ck_assert_uint_eq(logged(&o.bench, "too short", NULL), 0);
+	teardown(&o);
+}
+END_TEST
+
+/* --- reload --- */
+
+START_TEST(a_reload_switches)
+{
+	struct one o;
+	struct bench next, last;
+
+	setup(&o);
+	start(&o);
+	bench_copy(&o.bench, &next);
+	renewal_switch(o.renewal, &next.generation);
+	bench_copy(&o.bench, &last);
+	renewal_switch(o.renewal, &last.generation);
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(!strcmp(serves(&last, o.id), fingerprint(o.new)));
+	/* The older ones are let go. */
+	WAIT_FOR(atomic_load(&o.bench.generation.refs) == 1);
+	ck_assert_uint_eq(atomic_load(&next.generation.refs), 1);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	bench_copy_fini(&next);
+	bench_copy_fini(&last);
+	teardown(&o);
+}
+END_TEST
+
+/* One that comes when the other is not yet seen. */
+START_TEST(many_reloads)
+{
+	struct one o;
+	struct bench next;
+
+	setup(&o);
+	start(&o);
+	bench_copy(&o.bench, &next);
+	for (int i = 0; i < 100; i++) {
+		renewal_switch(o.renewal, &o.bench.generation);
+		renewal_switch(o.renewal, &next.generation);
+	}
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	bench_copy_fini(&next);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(staples_outlive_a_reload)
+{
+	struct one o;
+	struct bench next;
+	struct responder r;
+	size_t id;
+
+	setup(&o);
+	responder_init(&r, &o.bench);
+	id = bench_add(&o.bench, "b",
+	    make((struct recipe){ .issuer = o.bench.ca,
+		.names = "DNS:b.test",
+		.must_staple = true,
+		.ocsp_url = r.url }));
+	start(&o);
+	WAIT_FOR(is_stapled(&o.bench, id));
+	WAIT_FOR(logged(&o.bench, "OCSP answer stapled", NULL) == 1);
+	bench_copy(&o.bench, &next);
+	ck_assert(!is_stapled(&next, id));
+	renewal_switch(o.renewal, &next.generation);
+	ck_assert(is_stapled(&next, id));
+	ck_assert_uint_eq(atomic_load(&r.asked), 1);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	bench_copy_fini(&next);
+	responder_fini(&r);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(who_is_replaced_is_stapled_anew)
+{
+	struct one o;
+	struct responder r;
+	struct recipe recipe = { .names = "DNS:b.test", .must_staple = true };
+	size_t id;
+
+	setup(&o);
+	responder_init(&r, &o.bench);
+	recipe.issuer = o.bench.ca;
+	recipe.ocsp_url = r.url;
+	id = bench_add(&o.bench, "b", make(recipe));
+	start(&o);
+	WAIT_FOR(is_stapled(&o.bench, id));
+	bench_write(&o.bench, "b", make(recipe));
+	WAIT_FOR(logged(&o.bench, REPLACED, "b.crt") == 1);
+	WAIT_FOR(is_stapled(&o.bench, id));
+	WAIT_FOR(atomic_load(&r.asked) == 2);
+	responder_fini(&r);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(a_file_of_a_staple_is_read_again)
+{
+	struct one o;
+	char path[600];
+	struct span answer;
+	FILE *f;
+
+	setup(&o);
+	snprintf(path, sizeof(path), "%s", path_of("a.ocsp"));
+	o.bench.pairs[0].ocsp_file = path;
+	start(&o);
+	WAIT_FOR(logged(&o.bench, "OCSP response not stapled", "a.ocsp") == 1);
+	answer = make_answer(&o.bench, o.old, 3600);
+	f = fopen(path_of("draft"), "w");
+	ck_assert_uint_eq(fwrite(answer.data, 1, answer.len, f), answer.len);
+	ck_assert_int_eq(fclose(f), 0);
+	OPENSSL_free((void *)(uintptr_t)answer.data);
+	ck_assert_int_eq(rename(path_of("draft"), path), 0);
+	WAIT_FOR(is_stapled(&o.bench, o.id));
+	teardown(&o);
+}
+END_TEST
+
+/* --- the rounds --- */
+
+START_TEST(who_runs_out_is_told_of)
+{
+	struct one o;
+	struct made *leaf;
+	struct bench next;
+
+	setup(&o);
+	leaf = make((struct recipe){ .issuer = o.bench.ca,
+	    .names = "DNS:b.test",
+	    .not_before = -MADE_DAY,
+	    .not_after = 5 * MADE_DAY });
+	bench_add(&o.bench, "b", leaf);
+	start(&o);
+	WAIT_FOR(told("certificate_expiring.v0", fingerprint(leaf)) == 1);
+	bench_copy(&o.bench, &next);
+	renewal_switch(o.renewal, &next.generation);
+	WAIT_FOR(atomic_load(&o.bench.generation.refs) == 1);
+	/* One that comes later is found by the next round. */
+	leaf = make((struct recipe){ .issuer = o.bench.ca,
+	    .names = "DNS:b.test",
+	    .not_before = -MADE_DAY,
+	    .not_after = 2 * MADE_DAY });
+	bench_write(&next, "b", leaf);
+	WAIT_FOR(told("certificate_expiring.v0", fingerprint(leaf)) == 1);
+	ck_assert_uint_eq(told("certificate_expiring.v0", NULL), 2);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	bench_copy_fini(&next);
+	teardown(&o);
+}
+END_TEST
+
+static unsigned
+open_descriptors(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	ck_assert_ptr_nonnull(d);
+	while (readdir(d))
+		count++;
+	closedir(d);
+	return count;
+}
+
+START_TEST(it_cannot_start)
+{
+	struct one o;
+	unsigned before;
+
+	setup(&o);
+	before = open_descriptors();
+	atomic_store(&no_eventfd, true);
+	ck_assert_ptr_null(
+	    renewal_new(o.bench.journal, o.tickets, &o.bench.generation));
+	atomic_store(&no_eventfd, false);
+	atomic_store(&no_thread, true);
+	ck_assert_ptr_null(
+	    renewal_new(o.bench.journal, o.tickets, &o.bench.generation));
+	atomic_store(&no_thread, false);
+	ck_assert_uint_eq(open_descriptors(), before);
+	start(&o);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	ck_assert_uint_eq(open_descriptors(), before);
+	teardown(&o);
+}
+END_TEST
+
+static void
+add_tests(TCase *t)
+{
+	tcase_add_test(t, a_pair_is_replaced_by_rename);
+	tcase_add_test(t, a_pair_is_written_in_place);
+	tcase_add_test(t, a_pair_is_replaced_before_it_is_watched);
+	tcase_add_test(t, links_are_swapped);
+	tcase_add_test(t, files_go_and_come_again);
+	tcase_add_test(t, a_failure_is_not_for_ever);
+	tcase_add_test(t, there_is_no_inotify);
+	tcase_add_test(t, a_folder_is_watched);
+	tcase_add_test(t, a_thousand_at_once);
+	tcase_add_test(t, trust_is_read_again);
+	tcase_add_test(t, ticket_keys_are_read_again);
+	tcase_add_test(t, a_reload_switches);
+	tcase_add_test(t, many_reloads);
+	tcase_add_test(t, staples_outlive_a_reload);
+	tcase_add_test(t, who_is_replaced_is_stapled_anew);
+	tcase_add_test(t, a_file_of_a_staple_is_read_again);
+	tcase_add_test(t, who_runs_out_is_told_of);
+	tcase_add_test(t, it_cannot_start);
+}
+
+UNIT_MAIN("renewal", add_tests)
