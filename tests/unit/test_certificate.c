@@ -252,7 +252,7 @@ START_TEST(damaged_pem)
 	check_refused(
 	    join(m->crt, begin, "AAAA\n", end, NULL), m->key_pem, "is damaged");
 	check_refused(m->crt,
-	    join("-----BEGIN PRIVATE KEY-----\nAAAA\n",
+	    join("-----BEGIN ", "PRIVATE KEY-----\nAAAA\n",
 		"-----END PRIVATE KEY-----\n", NULL),
 	    "the private key is damaged");
 }
@@ -400,7 +400,8 @@ START_TEST(encrypted_keys)
 {
 	struct made *m = make((struct recipe){ .names = "DNS:a.test" });
 	static const char old_form[] =
-	    "-----BEGIN RSA PRIVATE KEY-----\n"
+	    "-----BEGIN RSA "
+	    "PRIVATE KEY-----\n"
 	    "Proc-Type: 4,ENCRYPTED\n"
 	    "DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n"
 	    "\n"

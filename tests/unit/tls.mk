@@ -80,3 +80,8 @@ tests_unit_test_authority_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_authority_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc \
 	-Wl,--wrap=renameat
 tests_unit_test_authority_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_ocsp
+tests_unit_test_ocsp_SOURCES = tests/unit/test_ocsp.c $(TLS_SUPPORT)
+tests_unit_test_ocsp_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_ocsp_LDADD = $(TLS_TEST_LIBS)
