@@ -280,6 +280,12 @@ conclude(struct conn *c)
 		    "endpoint: its mutual_tls is not what was asked for");
 		return STEP_CLOSE;
 	}
+	if (terminate_is_missed(c)) {
+		conn_deny(c, REASON_POLICY_ERROR,
+		    "mutual_tls or another rule for TLS, but it passes "
+		    "through");
+		return STEP_CLOSE;
+	}
 	s->retrying = false;
 	conn_note_time(c, TIMING_POLICY);
 	return STEP_NEXT;

@@ -325,3 +325,25 @@ terminate_suits(const struct conn *c)
 		return true;
 	return is_kept(s, &e->termination);
 }
+
+static bool
+says_how(const struct decision_termination *t)
+{
+	return t->certificate || t->min_version || t->max_version ||
+	       t->has_alpn || t->auth > CLIENT_AUTH_NONE;
+}
+
+bool
+terminate_is_missed(const struct conn *c)
+{
+	const struct setup *s = c->setup;
+	const struct endpoint *e = c->endpoint;
+
+	if (c->facts.terminated || terminate_is_due(c))
+		return false;
+	for (int i = 0; i < SCRIPT_COUNT; i++)
+		if (says_how(&s->decisions[i].termination))
+			return true;
+	return e && e->terminate_at == TERMINATE_EDGE &&
+	       e->termination.auth != CLIENT_AUTH_NONE;
+}

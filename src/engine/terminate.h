@@ -30,4 +30,10 @@ enum step terminate_step(struct conn *c);
  */
 bool terminate_suits(const struct conn *c);
 
+/*
+ * The client's TLS will pass through, but a script says how to terminate it, or
+ * the endpoint asks clients for certificates: nobody would look at those.
+ */
+bool terminate_is_missed(const struct conn *c);
+
 #endif
