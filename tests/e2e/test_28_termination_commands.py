@@ -3,12 +3,16 @@
 import glob
 import os
 import shutil
+import socket
+import ssl
 import time
 
 import pytest
 
 from certificates import DAY
 from edge import Edge, Running, lunette
+from tlspeer import client_context, server_context
+from tlsupstream import TlsUpstream
 from upstream import answer_and_close
 
 SOURCE = os.environ.get("SOURCE") or os.path.abspath(
@@ -270,8 +274,81 @@ def test_a_terminating_command_serves(scene):
     edge = tls(scene, port, "--terminate-at", "edge", "--domain", "a.test")
     crt, key = copy_pair(scene, "app", "a.test")
     own = tls(scene, port, "--crt", crt, "--key", key)
-    from client import tls_client
     for where, ca in ((edge, scene.path("state/local-ca.pem")),
                       (own, scene.certificates.ca)):
-        with tls_client(where.port, "a.test", ca) as client:
-            assert client.recv(5) == b"clear"
+        assert dial(where, client_context(ca))[0] == b"clear"
+
+
+def dial(edge, context, name="a.test"):
+    """What an upstream of ours says through the edge, once it was asked, and
+    the version and protocol that were agreed on."""
+    with socket.create_connection(("127.0.0.1", edge.port), 10) as plain, \
+            context.wrap_socket(plain, server_hostname=name) as client:
+        client.sendall(b"?")
+        return client.recv(5), client.version(), \
+            client.selected_alpn_protocol()
+
+
+def test_flags_of_versions_and_protocols(scene):
+    up = scene.upstream(answer_and_close(b"clear"))
+    crt, key = copy_pair(scene, "app", "a.test")
+    own = ("--crt", crt, "--key", key)
+    ca = scene.certificates.ca
+    new = tls(scene, up.address, *own, "--min-version", "1.3")
+    old = tls(scene, up.address, *own, "--max-version=1.2", "--alpn",
+              "h2,http/1.1")
+    assert dial(new, client_context(ca)) == (b"clear", "TLSv1.3", None)
+    with pytest.raises(ssl.SSLError):
+        dial(new, client_context(ca, version="1.2"))
+    assert dial(old, client_context(ca, alpn=["http/1.1", "h2"])) == \
+        (b"clear", "TLSv1.2", "h2")
+    with pytest.raises(ssl.SSLError):
+        dial(old, client_context(ca, version="1.3"))
+
+
+def test_flag_of_client_cas(scene):
+    up = scene.upstream(answer_and_close(b"clear"))
+    crt, key = copy_pair(scene, "app", "a.test")
+    ca = scene.certificates.ca
+    edge = tls(scene, up.address, "--crt", crt, "--key", key,
+               "--mutual-tls-cas", ca)
+    mine = copy_pair(scene, "me", subject="/CN=me")
+    assert dial(edge, client_context(ca, cert=mine))[0] == b"clear"
+    with pytest.raises((ssl.SSLError, ConnectionResetError)):
+        dial(edge, client_context(ca))
+
+
+@pytest.mark.parametrize("flags, fine", [
+    ((), True),  # loopback is not verified by itself
+    (("--upstream-tls-verify=false",), True),
+    (("--upstream-tls-verify",), False),
+    (("--upstream-tls-verify-cas", "CA"), True),
+    (("--upstream-tls-verify", "--upstream-tls-verify-cas", "CA"), True),
+])
+def test_flags_of_a_verified_upstream(scene, flags, fine):
+    pair = scene.certificates.pair("localhost")
+    up = TlsUpstream(answer_and_close(b"again"),
+                     context=server_context(pair))
+    scene.upstreams.append(up)
+    crt, key = copy_pair(scene, "app", "a.test")
+    ca = scene.certificates.ca
+    edge = tls(scene, "tls://localhost:" + up.address.rpartition(":")[2],
+               "--crt", crt, "--key", key,
+               *[ca if word == "CA" else word for word in flags])
+    try:
+        data = dial(edge, client_context(ca))[0]
+    except (ssl.SSLError, OSError):
+        data = b""
+    assert data == (b"again" if fine else b"")
+
+
+def test_the_secrets_are_written_when_asked_for(scene):
+    up = scene.upstream(answer_and_close(b"clear"))
+    crt, key = copy_pair(scene, "app", "a.test")
+    keys = scene.path("keys.log")
+    edge = tls(scene, up.address, "--crt", crt, "--key", key,
+               "--allow-keylog", env={"SSLKEYLOGFILE": keys})
+    assert dial(edge, client_context(scene.certificates.ca))[0] == b"clear"
+    with open(keys, encoding="ascii") as f:
+        assert "SERVER_TRAFFIC_SECRET_0 " in f.read()
+    assert os.stat(keys).st_mode & 0o777 == 0o600
