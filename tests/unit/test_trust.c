@@ -10,10 +10,43 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "faults.h"
 #include "tls/private.h"
 #include "tls_support.h"
 
 #define YEAR (365 * MADE_DAY)
+
+FAULT(openssl);
+
+static void *
+faulty_malloc(size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	return fault_hits(&openssl_fault) ? NULL : malloc(size);
+}
+
+static void *
+faulty_realloc(void *old, size_t size, const char *file, int line)
+{
+	(void)file, (void)line;
+	return fault_hits(&openssl_fault) ? NULL : realloc(old, size);
+}
+
+static void
+plain_free(void *old, const char *file, int line)
+{
+	(void)file, (void)line;
+	free(old);
+}
+
+/* Only before OpenSSL has allocated anything. */
+__attribute__((constructor)) static void
+take_over_memory(void)
+{
+	if (!CRYPTO_set_mem_functions(
+		faulty_malloc, faulty_realloc, plain_free))
+		abort();
+}
 
 static char message[512];
 static struct text error;
@@ -660,6 +693,48 @@ START_TEST(warnings_name_the_file_and_the_ca)
 }
 END_TEST
 
+/* All of it or nothing: a CRL that was left out would let a client in. */
+START_TEST(without_memory)
+{
+	struct made *a = make((struct recipe){ .ca = true });
+	struct made *b = make((struct recipe){ .ca = true });
+	struct made *bad = make((struct recipe){ .issuer = b });
+	const struct made *revoked[] = { bad };
+	const char *cas = make_file("f", join(a->crt, b->crt, NULL));
+	const char *crls =
+	    make_file("c", join(make_crl(a, NULL, 0, 0, 0),
+			       make_crl(b, revoked, 1, 0, 0), NULL));
+	struct trust_content content;
+	struct trust *t;
+	bool done = false, taken;
+
+	for (unsigned at = 1; !done; at += 1 + at / 16) {
+		fault_set(&openssl_fault, at, ENOMEM);
+		UNDER_FAULTS(t = load(cas, crls));
+		done = openssl_fault.hits == 0;
+		ck_assert(t || (!done && message[0] != '\0'));
+		if (!t)
+			continue;
+		ck_assert_uint_eq(trust_ca_count(t), 2);
+		ck_assert_uint_eq(trust_crl_count(t), 2);
+		ck_assert_int_eq(verify(t, bad), X509_V_ERR_CERT_REVOKED);
+		if (!done)
+			trust_put(t);
+	}
+	done = false;
+	for (unsigned at = 1; !done; at++) {
+		fault_set(&openssl_fault, at, ENOMEM);
+		UNDER_FAULTS(taken = trust_take(t, true, &content));
+		done = openssl_fault.hits == 0;
+		ck_assert(taken == (sk_X509_NAME_num(content.names) == 2));
+		ck_assert(taken == (content.store != NULL));
+		X509_STORE_free(content.store);
+		sk_X509_NAME_pop_free(content.names, X509_NAME_free);
+	}
+	trust_put(t);
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
@@ -682,6 +757,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, refreshed_while_four_threads_take);
 	tcase_add_test(tcase, the_roots_of_the_system);
 	tcase_add_test(tcase, warnings_name_the_file_and_the_ca);
+	tcase_add_test(tcase, without_memory);
 }
 
 UNIT_MAIN("trust", add_tests)
