@@ -297,9 +297,13 @@ build(struct span der)
 	while (b && at < end) {
 		X509 *x = d2i_X509(NULL, &at, end - at);
 
-		if (!x)
+		/* Without memory for the key or the extensions it would stay
+		 * half a certificate for good. */
+		if (!x || !X509_get0_pubkey(x) ||
+		    X509_check_purpose(x, -1, 0) != 1) {
+			X509_free(x);
 			goto fail;
-		X509_check_purpose(x, -1, 0);
+		}
 		if (!b->leaf)
 			b->leaf = x;
 		else if (!add_to_chain(b, x))

@@ -73,9 +73,8 @@ stream_use(struct tls_stream *s, struct certificate *c)
 {
 	X509 *leaf = certificate_leaf(c);
 
-	return leaf &&
-	       SSL_use_cert_and_key(s->ssl, leaf, certificate_key(c),
-		   certificate_chain(c), 1) == 1;
+	return leaf && SSL_use_cert_and_key(s->ssl, leaf, certificate_key(c),
+			   certificate_chain(c), 1) == 1;
 }
 
 unsigned
@@ -140,10 +139,14 @@ tls_handshake(struct tls_stream *s)
 	if (s->done)
 		return tls_flush(s);
 	ERR_clear_error();
-	transport_begin(s, FLIGHT_BYTES);
-	io = step(s);
-	if (!transport_end(s))
-		io = fail(s);
+	/* A long flight comes in several pieces, and epoll tells of it once. */
+	do {
+		transport_begin(s, FLIGHT_BYTES);
+		io = step(s);
+		if (!transport_end(s))
+			io = fail(s);
+	} while (
+	    io == IO_AGAIN && !s->done && !(s->blocked & TLS_BLOCKED_READ));
 	return io;
 }
 

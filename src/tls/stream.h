@@ -72,7 +72,10 @@ void tls_free(struct tls_stream *s); /* NULL is harmless; says nothing */
 
 /*
  * One step. IO_OK: done. IO_AGAIN: wait. IO_ERROR: failed, see tls_failure; the
- * alert is sent as far as the socket took it.
+ * alert is sent as far as the socket took it. What came behind the handshake is
+ * kept: read before you wait for the socket. A server's ticket of TLS 1.3 is held
+ * back, and is not "unsent": it goes with the first bytes that are written, or
+ * alone when a read finds that the client waits.
  */
 enum io tls_handshake(struct tls_stream *s);
 
@@ -147,6 +150,7 @@ struct tls_facts {
 	const char *cipher_suite;	   /* "TLS_AES_128_GCM_SHA256" */
 	const char *group;		   /* "X25519", or NULL */
 	const char *peer_signature;	   /* the client's scheme, or NULL */
+	/* Of this handshake; NULL after a resumption, which has none of them. */
 	const char *signature;		   /* ours: "ecdsa_secp256r1_sha256" */
 	const char *server_key;		   /* our key: "EC256", "RSA2048" */
 	struct span alpn;		   /* empty: none; lives with `s` */
@@ -160,7 +164,8 @@ void tls_facts(const struct tls_stream *s, struct tls_facts *out);
  * lives with `s`. NULL: it gave none or it was not verified, or no memory. */
 const struct peer *tls_peer(struct tls_stream *s);
 
-/* Gives back what only the handshake and tls_peer needed, for idle streams. */
+/* Gives back what only the handshake needed, for idle streams; facts and peer
+ * can still be asked for. */
 void tls_trim(struct tls_stream *s);
 
 #endif

@@ -224,6 +224,33 @@ START_TEST(a_handshake_through_a_needle)
 }
 END_TEST
 
+START_TEST(a_long_flight)
+{
+	enum io server, client;
+	char text[1500];
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	use_version(_i);
+	scene.as_server.auth = CLIENT_AUTH_REQUIRE;
+	scene.as_server.trust = scene.client_trust;
+	scene_meet_raw(&scene);
+	SSL_use_certificate(scene.raw, scene.client_leaf->x509);
+	SSL_use_PrivateKey(scene.raw, scene.client_leaf->key);
+	for (int i = 0; i < 14; i++) {
+		struct made *large = make((struct recipe){ .ca = true,
+		    .common_name = "one that is of no use",
+		    .extension = "nsComment",
+		    .extension_value = text });
+
+		ck_assert_int_eq(
+		    SSL_add1_chain_cert(scene.raw, large->x509), 1);
+	}
+	scene_shake(&scene, &server, &client);
+	ck_assert_int_eq(server, IO_OK);
+}
+END_TEST
+
 START_TEST(what_comes_with_the_last_flight)
 {
 	enum io io;
@@ -241,6 +268,66 @@ START_TEST(what_comes_with_the_last_flight)
 	ck_assert_str_eq(scene_hear(scene.server), "early bird");
 	ck_assert_int_eq(scene_read(scene.server), IO_EOF);
 	ck_assert(!tls_truncated(scene.server));
+}
+END_TEST
+
+static struct span staple;
+
+bool __wrap_certificate_staple_copy(
+    struct certificate *c, int64_t now, uint8_t **der, size_t *len);
+
+bool
+__wrap_certificate_staple_copy(
+    struct certificate *c, int64_t now, uint8_t **der, size_t *len)
+{
+	ck_assert_ptr_eq(c, scene.keys.by_kind[KEY_ECDSA]);
+	ck_assert_int_gt(now, 1700000000);
+	if (staple.len == 0)
+		return false;
+	*der = OPENSSL_memdup(staple.data, staple.len);
+	*len = staple.len;
+	return true;
+}
+
+START_TEST(a_staple_for_a_client_that_asks)
+{
+	enum io server, client;
+	unsigned char *got;
+	long len;
+
+	use_version(_i % 2);
+	staple = span_text(_i / 2 ? "response" : "");
+	scene_meet_raw(&scene);
+	ck_assert_int_eq(
+	    SSL_set_tlsext_status_type(scene.raw, TLSEXT_STATUSTYPE_ocsp), 1);
+	scene_shake(&scene, &server, &client);
+	ck_assert_int_eq(server, IO_OK);
+	len = SSL_get_tlsext_status_ocsp_resp(scene.raw, &got);
+	ck_assert_int_eq(len, _i / 2 ? 8 : -1);
+	if (len > 0)
+		ck_assert(!memcmp(got, "response", 8));
+}
+END_TEST
+
+START_TEST(secrets_are_logged_where_that_is_wanted)
+{
+	char lines[4096];
+	int fds[2];
+	ssize_t len;
+
+	use_version(_i);
+	ck_assert_int_eq(pipe(fds), 0);
+	tls_context_free(scene.edge);
+	scene.edge = tls_context_new(scene.tickets, fds[1]);
+	scene_greet(&scene);
+	len = read(fds[0], lines, sizeof(lines) - 1);
+	ck_assert_int_gt(len, 0);
+	lines[len] = '\0';
+	ck_assert_ptr_nonnull(
+	    strstr(lines, _i ? "SERVER_TRAFFIC_SECRET_0 " : "CLIENT_RANDOM "));
+	ck_assert_int_eq(lines[len - 1], '\n');
+	close(fds[0]);
+	close(fds[1]);
 }
 END_TEST
 
@@ -511,6 +598,10 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(tcase, the_name_in_other_letters, 0, 2);
 	tcase_add_loop_test(tcase, a_handshake_byte_by_byte, 0, 2);
 	tcase_add_loop_test(tcase, a_handshake_through_a_needle, 0, 2);
+	tcase_add_loop_test(tcase, a_long_flight, 0, 2);
+	tcase_add_loop_test(tcase, a_staple_for_a_client_that_asks, 0, 4);
+	tcase_add_loop_test(
+	    tcase, secrets_are_logged_where_that_is_wanted, 0, 2);
 	tcase_add_test(tcase, what_comes_with_the_last_flight);
 	tcase_add_loop_test(
 	    tcase, ten_megabytes_each_way, 0, 2 * ARRAY_COUNT(bulks));

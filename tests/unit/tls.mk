@@ -52,7 +52,17 @@ STREAM_TEST = tests/unit/tls_scene.c tests/unit/tls_scene.h $(TLS_SUPPORT)
 check_PROGRAMS += tests/unit/test_stream
 tests_unit_test_stream_SOURCES = tests/unit/test_stream.c $(STREAM_TEST)
 tests_unit_test_stream_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=certificate_staple_copy
 tests_unit_test_stream_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_stream_faults
+tests_unit_test_stream_faults_SOURCES = tests/unit/test_stream_faults.c \
+	$(STREAM_TEST)
+tests_unit_test_stream_faults_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_stream_faults_LDADD = $(TLS_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test_stream_failures
 tests_unit_test_stream_failures_SOURCES = tests/unit/test_stream_failures.c \

@@ -194,6 +194,8 @@ scene_shake(struct scene *s, enum io *server, enum io *client)
 					 : tls_handshake(s->client);
 		if (*server == IO_AGAIN)
 			*server = tls_handshake(s->server);
+		/* Whoever waits has met a socket that will tell of more. */
+		ck_assert(*server != IO_AGAIN || tls_blocked_on(s->server));
 		/* What failed says no more: the other may wait in vain. */
 		if (*server != IO_AGAIN && *client != IO_AGAIN)
 			return;
