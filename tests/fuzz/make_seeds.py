@@ -296,7 +296,48 @@ def fuzz_peer():
     yield b"\x30\x80\0\0"
 
 
-TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer]
+def pem_pair(key, names="subjectAltName=DNS:a.test,DNS:*.b.test"):
+    """A certificate and its key in PEM; nothing without openssl(1)."""
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-subj", "/CN=a.test",
+         "-addext", names, "-keyout", "/dev/stdout", "-newkey"] + key,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+    at = made.find(b"-----BEGIN CERT")
+    return made[at:], made[:at]
+
+
+def traditional(key):
+    return subprocess.run(
+        ["openssl", "pkey", "-traditional"], input=key,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+
+
+def fuzz_pem():
+    """Pairs of each kind in one text and in two, in both forms of keys."""
+    for kind in (["ec", "-pkeyopt", "ec_paramgen_curve:P-256"],
+                 ["ec", "-pkeyopt", "ec_paramgen_curve:P-384"],
+                 ["ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
+                 ["ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt",
+                  "ec_param_enc:explicit"],
+                 ["ed25519"], ["rsa:2048"], ["rsa:1024"]):
+        crt, key = pem_pair(kind)
+        older = traditional(key)
+        yield crt + key
+        yield older + crt
+        yield crt + b"\0" + key
+        yield crt.replace(b"\n", b"\r\n") + b"\0" + older
+        yield key + b"\0" + crt
+        yield crt + crt + key
+    begin = b"-----BEGIN "
+    yield begin + b"EC PARAMETERS-----\nBggqhkjOPQMBBw==\n" + (
+        b"-----END EC PARAMETERS-----\n")
+    yield begin + b"X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"
+    yield begin + b"CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
+    yield begin + b"CERTIFICATE-----\nProc-Type: 4,ENCRYPTED\n\nMAA=\n"
+    yield b"\x30\x82\x01\x00"
+
+
+TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer, fuzz_pem]
 
 
 def main():
