@@ -398,8 +398,8 @@ static void
 complain_of_file(struct reader *r, const struct source *source,
     const struct certificate_settings *pair, struct keyring_file *file)
 {
-	bool of_key = pair->key != NULL &&
-		      !strncmp(file->error, pair->key, strlen(pair->key));
+	bool of_key =
+	    pair->key != NULL && error_is_about(file->error, pair->key);
 	const struct node *where = of_key ? source->key : source->crt;
 
 	r->certificates->incomplete = true;

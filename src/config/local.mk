@@ -8,6 +8,7 @@ libconfig_a_SOURCES = \
 	src/config/folder_pairs.c src/config/folder_pairs.h \
 	src/config/index.c src/config/index.h \
 	src/config/manual.c \
+	src/config/paths.c \
 	src/config/problems.c src/config/problems.h \
 	src/config/reader.c \
 	src/config/schema.c src/config/schema.h \

@@ -68,6 +68,11 @@ extern const struct section schema_mutual_tls;
 /* "10ms to 1h": what a number, size or duration may be; nothing for others. */
 void key_range(const struct key *key, struct text *out);
 
+/* Where a key's value goes; a text there is replaced by `text`, which is
+ * taken. */
+void *key_member(const struct key *key, void *target);
+void key_set_text(const struct key *key, void *target, char *text);
+
 /* Notes an error; the reading goes on and its result is thrown away. */
 void reader_complain(struct reader *r, const struct origin *where,
     const char *format, ...) PRINTF_LIKE(3, 4);
@@ -115,6 +120,9 @@ struct path_list {
 };
 
 void path_list_fini(struct path_list *list);
+
+/* Whether an error of tls/ is about this file: those begin with its path. */
+bool error_is_about(const char *error, const char *path);
 /* A list of texts. */
 void reader_texts(struct reader *r, const struct node *n, const struct key *key,
     char ***out, size_t *count);

@@ -66,28 +66,15 @@ trust_key(
 	return NULL;
 }
 
-/* The item whose path the error begins with, else the key's own value. */
+/* The node of the path that an error is about, if it is one of the list. */
 static const struct node *
-blamed(const struct node *n, const struct path_list *list, const char *error)
-{
-	for (size_t i = 0;
-	     n->kind == NODE_LIST && i < n->item_count && i < list->count;
-	     i++) {
-		size_t len = strlen(list->paths[i]);
-
-		if (!strncmp(error, list->paths[i], len) && error[len] == ':')
-			return n->items[i];
-	}
-	return n;
-}
-
-static bool
-blames(const struct path_list *list, const char *error)
+find_blamed(
+    const struct node *n, const struct path_list *list, const char *error)
 {
 	for (size_t i = 0; i < list->count; i++)
-		if (!strncmp(error, list->paths[i], strlen(list->paths[i])))
-			return true;
-	return false;
+		if (error_is_about(error, list->paths[i]))
+			return n->kind == NODE_LIST ? n->items[i] : n;
+	return NULL;
 }
 
 /* Where a list of paths was written; `crls` may be NULL. */
@@ -100,6 +87,7 @@ load_trust(struct reader *r, const struct trust_source *where,
     const struct path_list *cas, const struct path_list *crls)
 {
 	char storage[ERROR_SIZE];
+	const struct node *at;
 	struct text error;
 	struct trust *t;
 
@@ -108,12 +96,11 @@ load_trust(struct reader *r, const struct trust_source *where,
 	    (const char *const *)crls->paths, crls->count, &error);
 	if (t != NULL)
 		return t;
-	if (where->crls != NULL && blames(crls, storage))
-		reader_complain(r, &blamed(where->crls, crls, storage)->origin,
-		    "%s", storage);
-	else
-		reader_complain(r, &blamed(where->cas, cas, storage)->origin,
-		    "%s", storage);
+	at = find_blamed(where->cas, cas, storage);
+	if (at == NULL && where->crls != NULL)
+		at = find_blamed(where->crls, crls, storage);
+	reader_complain(
+	    r, at != NULL ? &at->origin : &where->cas->origin, "%s", storage);
 	return NULL;
 }
 
