@@ -62,6 +62,7 @@ generation_put(struct generation *g)
 	if (atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	free_balancers(g);
+	authority_put(g->authority);
 	trust_put(g->system_trust);
 	snapshot_put(g->snapshot);
 	free(g);

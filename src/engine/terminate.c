@@ -105,6 +105,56 @@ settle_terms(
 }
 
 static bool
+is_below(struct span name, const struct host *domain)
+{
+	struct span suffix;
+
+	if (!host_is_wildcard(domain))
+		return span_equal(name, host_span(domain));
+	suffix = span_of(domain->text + 1, domain->len - 1u);
+	return name.len > suffix.len &&
+	       span_equal(suffix,
+		   span_of(name.data + name.len - suffix.len, suffix.len));
+}
+
+/*
+ * The name that a certificate of the local CA is for: the client's, if it is
+ * the endpoint's; nobody may have certificates made for what is not served
+ * here. To a client without a name its endpoint's own.
+ */
+static bool
+name_to_issue(const struct conn *c, struct host *name)
+{
+	const struct host *sni = &c->setup->name;
+	const struct host *domain = c->endpoint ? &c->endpoint->domain : NULL;
+
+	*name = *sni;
+	if (!domain)
+		return false;
+	if (sni->len > 0)
+		return domain->len == 0 || is_below(host_span(sni), domain);
+	*name = *domain;
+	if (domain->len == 0)
+		return host_parse(span_text("localhost"), name, NULL) == 0;
+	return !host_is_wildcard(domain);
+}
+
+static bool
+issue(struct conn *c, int64_t now, struct key_choice *keys)
+{
+	struct authority *authority = c->setup->generation->authority;
+	struct certificate *made;
+	struct host name;
+
+	if (!authority || !name_to_issue(c, &name))
+		return false;
+	made = authority_issue(authority, &name, now);
+	if (made)
+		keys->by_kind[certificate_key_kind(made)] = made;
+	return made != NULL;
+}
+
+static bool
 choose_keys(struct conn *c, const char *label, struct key_choice *keys)
 {
 	const struct setup *s = c->setup;
@@ -119,7 +169,7 @@ choose_keys(struct conn *c, const char *label, struct key_choice *keys)
 		name = host_span(&c->endpoint->domain);
 	if (name.len > 0 && keyring_find(keyring, name, now, keys))
 		return true;
-	return false;
+	return issue(c, now, keys);
 }
 
 static void

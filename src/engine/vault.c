@@ -42,8 +42,31 @@ vault_fini(struct vault *v)
 		rates_free(limits);
 	if (v->tickets)
 		tickets_free(v->tickets);
+	authority_put(v->authority);
 	if (v->keylog_fd >= 0)
 		close(v->keylog_fd);
+}
+
+/* Certificates that it has made stay the same over reloads. */
+static bool
+share_authority(struct vault *v, struct generation *g, struct text *error)
+{
+	const struct snapshot *s = g->snapshot;
+	bool made = false;
+
+	if (!s->local_ca)
+		return true;
+	if (!v->authority) {
+		v->authority = authority_open(s->state, &made, error);
+		if (!v->authority)
+			return false;
+		LOG_WARN("names without a certificate get one of the local CA, "
+			 "which clients must be told to trust",
+		    LOG_TEXT("ca", authority_path(v->authority)),
+		    LOG_TEXT("made", made ? "now" : "before"));
+	}
+	g->authority = authority_get(v->authority);
+	return true;
 }
 
 static bool
@@ -111,7 +134,8 @@ prepare_limits(struct vault *v, const struct snapshot *s, struct text *error)
 bool
 vault_prepare(struct vault *v, struct generation *g, struct text *error)
 {
-	if (!prepare_limits(v, g->snapshot, error))
+	if (!share_authority(v, g, error) ||
+	    !prepare_limits(v, g->snapshot, error))
 		return false;
 	read_system_trust(g);
 	return tickets_use_file(v->tickets, g->snapshot->ticket_keys, error) ==

@@ -94,3 +94,10 @@ tests_unit_test_terminate_SOURCES = tests/unit/test_terminate.c \
 	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
 tests_unit_test_terminate_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_terminate_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_terminate_faults
+tests_unit_test_terminate_faults_SOURCES = \
+	tests/unit/test_terminate_faults.c tests/unit/tls_client.c \
+	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
+tests_unit_test_terminate_faults_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_terminate_faults_LDADD = $(ENGINE_LIBS)

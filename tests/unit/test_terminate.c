@@ -209,6 +209,47 @@ START_TEST(without_a_name_the_endpoint_is_shown)
 }
 END_TEST
 
+/* The local CA signs for what is served here, and for nothing else. */
+static const struct {
+	const char *name, *shown; /* shown NULL: refused */
+} issued[] = {
+	{ "x.test", "x.test" },
+	{ "b.wild.test", "b.wild.test" },
+	{ "elsewhere.test", NULL },
+	{ NULL, "x.test" },
+};
+
+START_TEST(a_local_ca_fills_in)
+{
+	struct tls_wish w = { .name = issued[_i].name };
+	struct tls_end t;
+	int fd;
+
+	bench_start(
+	    &b, EDGE("state: $S, local_ca: auto, default_endpoint: "
+		     "tls://x.test") "endpoints: [ { url: tls://x.test, "
+				     "terminate_at: edge, upstream: "
+				     "127.0.0.1:$P }, { url: "
+				     "\"tls://*.wild.test\", terminate_at: "
+				     "edge, upstream: 127.0.0.1:$P } ]\n");
+	if (issued[_i].shown) {
+		ck_assert(tls_end_connect(&t, bench_connect(&b), w));
+		ck_assert_int_eq(
+		    X509_check_host(SSL_get0_peer_certificate(t.ssl),
+			issued[_i].shown, 0, 0, NULL),
+		    1);
+		tls_end_free(&t);
+		close(bench_accept(&b));
+		events_wait(&b.events, 1);
+		return;
+	}
+	fd = bench_client(&b, issued[_i].name);
+	expect_alert(fd, ALERT_UNRECOGNIZED_NAME);
+	close(fd);
+	reason_is("no_certificate");
+}
+END_TEST
+
 static const struct {
 	bool shows, right;
 	const char *mode, *reason;
@@ -560,6 +601,48 @@ START_TEST(the_next_upstream_is_tried_when_tls_fails)
 }
 END_TEST
 
+START_TEST(an_upstream_that_says_nothing)
+{
+	struct tls_end t;
+	int up;
+
+	bench_start(&b, EDGE("timeouts: { handshake: 200ms }") CERTIFICATES
+	    "endpoints: [ { url: tls://a.test, terminate_at: edge, "
+	    "upstream: \"tls://127.0.0.1:$P\" } ]\n");
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	up = bench_accept(&b);
+	tls_end_expect_close(&t);
+	tls_end_free(&t);
+	reason_is("upstream_timeout");
+	event_has("in the TLS handshake");
+	close(up);
+}
+END_TEST
+
+/* What a script says of the client's certificate is not lost because nothing
+ * of it ends here. */
+static const char *const unheard[] = {
+	"return lunette.forward { mutual_tls = { cas = cas } }",
+	"return lunette.forward { min_version = \"1.3\" }",
+	"return lunette.forward { endpoint = \"tls://b.test\", "
+	"terminate_at = \"upstream\" }",
+};
+
+START_TEST(a_rule_that_could_not_be_kept_denies)
+{
+	char script[512];
+	int fd;
+
+	snprintf(script, sizeof(script), SCRIPT("%s"), unheard[_i]);
+	bench_script(&b, "p.lua", script);
+	bench_start(&b, TERMINATING(MUTUAL));
+	fd = bench_client(&b, "a.test");
+	expect_alert(fd, ALERT_ACCESS_DENIED);
+	close(fd);
+	reason_is("policy_error");
+}
+END_TEST
+
 START_TEST(the_header_goes_in_clear_before_our_tls)
 {
 	struct tls_end t, up;
@@ -619,6 +702,7 @@ add(TCase *tcase)
 	tcase_add_loop_test(tcase, a_client_that_leaves_the_handshake, 0, 3);
 	tcase_add_test(tcase, no_certificate_no_handshake);
 	tcase_add_test(tcase, without_a_name_the_endpoint_is_shown);
+	tcase_add_loop_test(tcase, a_local_ca_fills_in, 0, ARRAY_COUNT(issued));
 	tcase_add_loop_test(
 	    tcase, client_certificates, 0, 2 * ARRAY_COUNT(mutual));
 	tcase_add_loop_test(
@@ -634,6 +718,9 @@ add(TCase *tcase)
 	    tcase, an_upstream_is_verified, 0, ARRAY_COUNT(verifications));
 	tcase_add_test(tcase, an_upstream_that_is_cut_off_looks_so);
 	tcase_add_test(tcase, the_next_upstream_is_tried_when_tls_fails);
+	tcase_add_test(tcase, an_upstream_that_says_nothing);
+	tcase_add_loop_test(tcase, a_rule_that_could_not_be_kept_denies, 0,
+	    ARRAY_COUNT(unheard));
 	tcase_add_test(tcase, the_header_goes_in_clear_before_our_tls);
 	tcase_add_test(tcase, passthrough_is_not_wrapped);
 }
