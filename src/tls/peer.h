@@ -29,11 +29,11 @@ struct peer_name {
 struct peer {
 	struct peer_name subject, issuer;
 	struct peer_list dns_names, email_addresses, ip_addresses, uris;
-	struct span serial_number;	  /* lower-case hex, as in OpenSSL */
-	int64_t not_before, not_after;	  /* Unix seconds */
-	struct span fingerprint_sha256;	  /* lower-case hex */
-	struct span signature_algorithm;  /* "ecdsa-with-SHA256" */
-	struct span key_algorithm;	  /* "RSA2048", "EC256", "ED25519" */
+	struct span serial_number;	 /* lower-case hex, as in OpenSSL */
+	int64_t not_before, not_after;	 /* Unix seconds */
+	struct span fingerprint_sha256;	 /* lower-case hex */
+	struct span signature_algorithm; /* "ecdsa-with-SHA256" */
+	struct span key_algorithm;	 /* "RSA2048", "EC256", "ED25519" */
 	struct span der, pem;
 };
 
