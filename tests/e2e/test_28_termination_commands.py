@@ -14,6 +14,7 @@ from edge import Edge, Running, lunette
 from tlspeer import client_context, server_context
 from tlsupstream import TlsUpstream
 from upstream import answer_and_close
+from waiting import PATIENCE
 
 SOURCE = os.environ.get("SOURCE") or os.path.abspath(
     os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -264,7 +265,7 @@ def test_ten_thousand_certificates_are_checked_quickly(scene):
     code, out, err = check(scene, text)
     assert code == 0, err[-2000:]
     assert "10000 certificates" in out and "and 9900 more" in out
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 10 * PATIENCE
 
 
 def test_a_terminating_command_serves(scene):
