@@ -294,28 +294,32 @@ serve(struct run *r)
 	}
 }
 
-/* What whoever runs it must know. */
+/* The engine has warned of it; this is what to type. */
 static void
-warn(const struct snapshot *s)
+advise_trust(const struct snapshot *s)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], curl[PATH_MAX + 32], all[PATH_MAX + 128];
+	struct text t;
 
-	log_warnings(s);
 	if (!s->local_ca)
 		return;
 	local_ca_path(s, path, sizeof(path));
-	LOG_WARN("a local CA makes the certificates that are missing; clients "
-		 "must be told to trust it: curl --cacert FILE, or for all "
-		 "programs of a Debian system copy it to "
-		 "/usr/local/share/ca-certificates/lunette.crt and run "
-		 "update-ca-certificates",
-	    LOG_TEXT("file", path));
+	text_init(&t, curl, sizeof(curl));
+	text_addf(&t, "curl --cacert %s", path);
+	text_init(&t, all, sizeof(all));
+	text_addf(&t,
+	    "cp %s /usr/local/share/ca-certificates/lunette.crt && "
+	    "update-ca-certificates",
+	    path);
+	LOG_INFO("how to trust the local CA", LOG_TEXT("once", curl),
+	    LOG_TEXT("debian", all));
 }
 
 static void
 announce(struct run *r)
 {
-	warn(r->snapshot);
+	log_warnings(r->snapshot);
+	advise_trust(r->snapshot);
 	log_listeners(r);
 	LOG_INFO("ready", LOG_TEXT("version", PACKAGE_VERSION),
 	    LOG_INT("endpoints", r->snapshot->endpoint_count),

@@ -189,11 +189,13 @@ def tls(scene, *arguments, env=None):
 
 def test_the_local_ca_is_warned_of(scene):
     edge = tls(scene, 1, "--terminate-at", "edge", "--domain", "a.test")
-    told = edge.wait_log("local CA")
-    assert told["level"] == "warn"
-    assert told["file"] == scene.path("state/local-ca.pem")
-    assert "curl --cacert" in told["msg"]
-    assert "update-ca-certificates" in told["msg"]
+    ca = scene.path("state/local-ca.pem")
+    told = edge.wait_log("must be told to trust")
+    assert told["level"] == "warn" and told["ca"] == ca
+    told = edge.wait_log("how to trust the local CA")
+    assert told["once"] == "curl --cacert " + ca
+    assert told["debian"].startswith(f"cp {ca} /usr/local/share/")
+    assert told["debian"].endswith("&& update-ca-certificates")
 
 
 def test_a_certificate_of_ones_own_needs_no_local_ca(scene):
