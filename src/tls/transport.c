@@ -3,21 +3,15 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 /*
  * Reading: whatever the socket holds is received with one call into the
- * context's buffer, and OpenSSL takes headers and bodies from there. Of a large
- * record that has begun, the rest goes straight to where OpenSSL wants it, and
- * with it the header of the next one: in bulk that is one call and no copy a
- * record.
+ * context's buffer, and OpenSSL takes headers and bodies from there. To read
+ * the rest of a record straight to where OpenSSL wants it, with one call a
+ * record, was measured and was no cheaper.
  *
  * Writing: what OpenSSL makes is collected and sent with one call.
  */
-
-#define DIRECT_MIN_BYTES 4096
-#define HEADER_BYTES 5
 
 /* Only answers to what the peer sends can pile up beside what was written; a
  * peer that provokes them and takes none is no good. */
@@ -173,32 +167,22 @@ on_write(BIO *bio, const char *data, int len)
 	return len;
 }
 
-/*
- * One call for both: up to `direct` bytes for OpenSSL, the next ones for our
- * buffer. `count` is what came, IO_AGAIN also when the call's limit is reached.
- */
+/* IO_AGAIN also when the call's limit is reached. */
 static enum io
-receive(struct tls_context *c, void *direct, size_t direct_len, size_t *count)
+receive(struct tls_context *c)
 {
 	struct tls_stream *s = c->current;
-	size_t rest = direct_len ? HEADER_BYTES : INPUT_BYTES;
-	struct iovec parts[2];
 	ssize_t n;
 
-	*count = 0;
-	if (s->fin || c->in_limit <= direct_len)
+	if (s->fin || c->in_limit == 0)
 		return IO_AGAIN;
-	if (rest > c->in_limit - direct_len)
-		rest = c->in_limit - direct_len;
-	parts[0] = (struct iovec){ direct, direct_len };
-	parts[1] = (struct iovec){ c->in, rest };
 	do
-		n = direct_len ? readv(s->fd, parts, 2)
-			       : recv(s->fd, c->in, rest, 0);
+		n = recv(s->fd, c->in, c->in_limit, 0);
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		c->in_limit -= (size_t)n;
-		*count = (size_t)n;
+		c->in_at = 0;
+		c->in_end = (size_t)n;
 		return IO_OK;
 	}
 	if (n == 0) {
@@ -213,18 +197,6 @@ receive(struct tls_context *c, void *direct, size_t direct_len, size_t *count)
 	return IO_ERROR;
 }
 
-static int
-take(struct tls_context *c, void *to, size_t len)
-{
-	size_t there = c->in_end - c->in_at;
-
-	if (len > there)
-		len = there;
-	memcpy(to, c->in + c->in_at, len);
-	c->in_at += len;
-	return (int)len;
-}
-
 /*
  * A FIN is told as "nothing yet": to OpenSSL an end without close_notify is a
  * fatal error, after which it would not write either, but the other direction
@@ -234,27 +206,23 @@ static int
 on_read(BIO *bio, char *to, int len)
 {
 	struct tls_context *c = BIO_get_data(bio);
-	size_t direct = len >= DIRECT_MIN_BYTES ? (size_t)len : 0, count;
+	size_t size = (size_t)len;
+	enum io io = IO_OK;
 
 	BIO_clear_retry_flags(bio);
 	if (len <= 0)
 		return 0;
-	if (c->in_at < c->in_end)
-		return take(c, to, (size_t)len);
-	switch (receive(c, to, direct, &count)) {
-	case IO_AGAIN:
+	if (c->in_at == c->in_end)
+		io = receive(c);
+	if (io == IO_AGAIN)
 		BIO_set_retry_read(bio);
+	if (io != IO_OK)
 		return -1;
-	case IO_OK:
-		break;
-	default:
-		return -1;
-	}
-	c->in_at = 0;
-	c->in_end = count > direct ? count - direct : 0;
-	if (direct)
-		return (int)(count < direct ? count : direct);
-	return take(c, to, (size_t)len);
+	if (size > c->in_end - c->in_at)
+		size = c->in_end - c->in_at;
+	memcpy(to, c->in + c->in_at, size);
+	c->in_at += size;
+	return (int)size;
 }
 
 static long
