@@ -103,11 +103,24 @@ string_span(const ASN1_STRING *s)
 	return span_of(ASN1_STRING_get0_data(s), (size_t)ASN1_STRING_length(s));
 }
 
+/* NULL: it is not there, or it cannot be read and `failed` is set: without
+ * memory a certificate must not seem to say less than it does. */
+static void *
+read_extension(X509 *leaf, int nid, bool *failed)
+{
+	int found = 0;
+	void *value = X509_get_ext_d2i(leaf, nid, &found, NULL);
+
+	if (!value && found != -1)
+		*failed = true;
+	return value;
+}
+
 static size_t
 append_dns_names(struct heap_bytes *h, X509 *leaf, bool *any)
 {
 	GENERAL_NAMES *names =
-	    X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+	    read_extension(leaf, NID_subject_alt_name, &h->failed);
 	size_t count = 0;
 
 	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
@@ -138,6 +151,8 @@ append_common_name(struct heap_bytes *h, X509 *leaf)
 		return 0;
 	len = ASN1_STRING_to_UTF8(
 	    &text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+	if (len < 0)
+		h->failed = true;
 	is_added = len > 0 && append_pattern(h, span_of(text, (size_t)len));
 	OPENSSL_free(text);
 	return is_added;
@@ -153,32 +168,44 @@ append_subject(struct heap_bytes *h, X509 *leaf)
 }
 
 static bool
-is_http_url(const char *url)
+is_http_url(struct span url)
 {
-	if (strncmp(url, "http://", 7) != 0 || strlen(url) > URL_MAX_BYTES)
+	if (url.len < 8 || url.len > URL_MAX_BYTES ||
+	    memcmp(url.data, "http://", 7) != 0)
 		return false;
-	for (; *url != '\0'; url++) {
-		if (*url <= ' ' || *url >= 0x7f)
+	for (size_t i = 0; i < url.len; i++) {
+		if (url.data[i] <= ' ' || url.data[i] >= 0x7f)
 			return false;
 	}
 	return true;
 }
 
+/* The address of a responder that is asked over http; else empty. */
+static struct span
+responder_of(const ACCESS_DESCRIPTION *access)
+{
+	struct span url = { NULL, 0 };
+
+	if (OBJ_obj2nid(access->method) == NID_ad_OCSP &&
+	    access->location->type == GEN_URI)
+		url =
+		    string_span(access->location->d.uniformResourceIdentifier);
+	return is_http_url(url) ? url : span_of(NULL, 0);
+}
+
 static bool
 append_url(struct heap_bytes *h, X509 *leaf)
 {
-	STACK_OF(OPENSSL_STRING) *urls = X509_get1_ocsp(leaf);
-	bool is_added = false;
+	AUTHORITY_INFO_ACCESS *all =
+	    read_extension(leaf, NID_info_access, &h->failed);
+	struct span url = { NULL, 0 };
 
-	for (int i = 0; i < sk_OPENSSL_STRING_num(urls) && !is_added; i++) {
-		const char *url = sk_OPENSSL_STRING_value(urls, i);
-
-		is_added = is_http_url(url);
-		if (is_added)
-			append(h, span_text(url));
-	}
-	X509_email_free(urls);
-	return is_added;
+	for (int i = 0; i < sk_ACCESS_DESCRIPTION_num(all) && url.len == 0; i++)
+		url = responder_of(sk_ACCESS_DESCRIPTION_value(all, i));
+	if (url.len > 0)
+		append(h, url);
+	AUTHORITY_INFO_ACCESS_free(all);
+	return url.len > 0;
 }
 
 static size_t
@@ -197,10 +224,10 @@ append_der(struct heap_bytes *h, X509 *x)
 
 /* RFC 7633: the TLS extension status_request, or status_request_v2. */
 static bool
-read_must_staple(X509 *leaf)
+read_must_staple(X509 *leaf, bool *failed)
 {
 	STACK_OF(ASN1_INTEGER) *features =
-	    X509_get_ext_d2i(leaf, NID_tlsfeature, NULL, NULL);
+	    read_extension(leaf, NID_tlsfeature, failed);
 	bool found = false;
 
 	for (int i = 0; i < sk_ASN1_INTEGER_num(features); i++) {
@@ -251,6 +278,7 @@ fill_store(struct certificate *c, X509 *leaf, const STACK_OF(X509) * chain)
 
 	if (!has_dns_names)
 		name_count = append_common_name(&h, leaf);
+	c->must_staple = read_must_staple(leaf, &h.failed);
 	append_subject(&h, leaf);
 	has_url = append_url(&h, leaf);
 	der_at = h.len;
@@ -396,7 +424,6 @@ certificate_new(
 	c->live = new_live();
 	c->not_before = unix_seconds(X509_get0_notBefore(leaf));
 	c->not_after = unix_seconds(X509_get0_notAfter(leaf));
-	c->must_staple = read_must_staple(leaf);
 	if (c->live && key_check_public(key, &c->kind, &unused) &&
 	    fill_store(c, leaf, chain) == 0 && (!ready || get_built(c)))
 		return c;

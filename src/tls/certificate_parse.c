@@ -292,7 +292,9 @@ assemble(struct parsing *p)
 	X509_free(leaf);
 	EVP_PKEY_free(key);
 	if (!c)
-		fail(p, p->crt, "no memory");
+		fail(p, p->crt,
+		    "the certificate's extensions cannot be read (or there is "
+		    "no memory)");
 	return c;
 }
 

@@ -38,7 +38,7 @@ bool certificate_staple_copy(
 /*
  * Of a leaf, its issuers in order (may be NULL) and a key that belongs to it;
  * all lent, the key with a new reference. `ready`: OpenSSL's form is made at
- * once. NULL without memory.
+ * once. NULL without memory, or if an extension that counts cannot be read.
  */
 struct certificate *certificate_new(
     X509 *leaf, const STACK_OF(X509) * chain, EVP_PKEY *key, bool ready);

@@ -653,6 +653,25 @@ START_TEST(facts_that_are_not_there)
 }
 END_TEST
 
+/* It must not seem to say less than it does. */
+START_TEST(extensions_that_cannot_be_read)
+{
+	static const struct {
+		const char *name, *value;
+	} bad[] = { { "2.5.29.17", "DER:3081" },
+		{ "1.3.6.1.5.5.7.1.24", "DER:3081" },
+		{ "1.3.6.1.5.5.7.1.1", "DER:3081" } };
+
+	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
+		struct made *m = make((struct recipe){ .common_name = "a.test",
+		    .extension = bad[i].name,
+		    .extension_value = bad[i].value });
+
+		check_refused(m->crt, m->key_pem, "extensions cannot be read");
+	}
+}
+END_TEST
+
 START_TEST(names_of_kinds)
 {
 	ck_assert_str_eq(key_kind_name(KEY_RSA), "RSA");
@@ -776,6 +795,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, the_common_name_stands_in);
 	tcase_add_test(tcase, facts);
 	tcase_add_test(tcase, facts_that_are_not_there);
+	tcase_add_test(tcase, extensions_that_cannot_be_read);
 	tcase_add_test(tcase, names_of_kinds);
 	tcase_add_test(tcase, references);
 	tcase_add_test(tcase, files);

@@ -95,3 +95,11 @@ check_PROGRAMS += tests/unit/test_ocsp
 tests_unit_test_ocsp_SOURCES = tests/unit/test_ocsp.c $(TLS_SUPPORT)
 tests_unit_test_ocsp_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_ocsp_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_certificate_memory
+tests_unit_test_certificate_memory_SOURCES = \
+	tests/unit/test_certificate_memory.c $(TLS_SUPPORT)
+tests_unit_test_certificate_memory_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_certificate_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_certificate_memory_LDADD = $(TLS_TEST_LIBS)
