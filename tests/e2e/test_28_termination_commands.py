@@ -288,8 +288,9 @@ def dial(edge, context, name="a.test"):
     with socket.create_connection(("127.0.0.1", edge.port), 10) as plain, \
             context.wrap_socket(plain, server_hostname=name) as client:
         client.sendall(b"?")
-        return client.recv(5), client.version(), \
-            client.selected_alpn_protocol()
+        data = client.recv(5)
+        assert client.recv(1) == b"", "the end comes as close_notify"
+        return data, client.version(), client.selected_alpn_protocol()
 
 
 def test_flags_of_versions_and_protocols(scene):
