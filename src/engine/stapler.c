@@ -165,7 +165,8 @@ name_of(const struct certificate *c)
 static void
 tell_failure(struct certificate *c, unsigned failures, const char *error)
 {
-	if (!is_worth_a_line(failures))
+	/* 0: nobody wants it any more. */
+	if (failures == 0 || !is_worth_a_line(failures))
 		return;
 	LOG_WARN("no OCSP answer to staple", LOG_TEXT("name", name_of(c)),
 	    LOG_TEXT("fingerprint", certificate_fingerprint(c)),

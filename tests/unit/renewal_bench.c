@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/ocsp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -136,6 +137,7 @@ bench_init(struct bench *b)
 		.level = LOG_LEVEL_DEBUG,
 	};
 
+	signal(SIGPIPE, SIG_IGN);
 	memset(b, 0, sizeof(*b));
 	b->folder = make_folder();
 	ck_assert_int_eq(log_open(&log), 0);
@@ -460,7 +462,8 @@ serve_one(struct responder *r, int fd)
 	    "HTTP/1.0 %d x\r\nContent-Type: application/ocsp-response\r\n"
 	    "Content-Length: %zu\r\n\r\n",
 	    atomic_load(&r->status), answer.len);
-	ASSERT(write(fd, answer.data, answer.len) == (ssize_t)answer.len);
+	/* Who is told of an error does not stay for the rest. */
+	(void)!write(fd, answer.data, answer.len);
 	OPENSSL_free((void *)(uintptr_t)answer.data);
 }
 
