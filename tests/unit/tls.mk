@@ -42,7 +42,7 @@ TLS_TEST_LIBS = libtls.a libwire.a libbase.a $(OPENSSL_LIBS) $(UNIT_LIBS)
 
 check_PROGRAMS += tests/unit/test_certificate
 tests_unit_test_certificate_SOURCES = tests/unit/test_certificate.c \
-	$(TLS_SUPPORT)
+	tests/unit/certificate_bench.h $(TLS_SUPPORT)
 tests_unit_test_certificate_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_certificate_LDADD = $(TLS_TEST_LIBS)
 
@@ -103,3 +103,9 @@ tests_unit_test_certificate_memory_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_certificate_memory_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
 	-Wl,--wrap=calloc -Wl,--wrap=realloc
 tests_unit_test_certificate_memory_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_certificate_pem
+tests_unit_test_certificate_pem_SOURCES = tests/unit/test_certificate_pem.c \
+	tests/unit/certificate_bench.h $(TLS_SUPPORT)
+tests_unit_test_certificate_pem_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_certificate_pem_LDADD = $(TLS_TEST_LIBS)
