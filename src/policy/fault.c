@@ -39,8 +39,7 @@ fault_describe(
 			text_add(out, "out of memory");
 		return;
 	case POLICY_FAULT_LIMIT:
-		text_addf(
-		    out, "%d runs are waiting already", POLICY_MAX_SUSPENDED);
+		text_add(out, "too many runs are waiting already");
 		return;
 	case POLICY_FAULT_ERROR:
 		text_add(out, "error");

@@ -144,7 +144,7 @@ enum policy_fault {
 	POLICY_FAULT_ERROR,   /* raised, or an invalid decision */
 	POLICY_FAULT_TIMEOUT, /* CPU budget */
 	POLICY_FAULT_MEMORY,
-	POLICY_FAULT_LIMIT, /* 1,000 suspended runs already */
+	POLICY_FAULT_LIMIT, /* too many suspended runs already */
 };
 
 struct policy_outcome {

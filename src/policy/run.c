@@ -140,18 +140,37 @@ take_decision(struct policy_run *run)
 	lua_settop(L, 0);
 }
 
+/* The count that a waiting run is part of, and how far it may go. */
+static unsigned *
+count_of(struct policy_run *run, unsigned *most)
+{
+	struct policy *p = run->policy;
+	bool terminates = run->outcome.wait == POLICY_WAIT_TERMINATE;
+
+	*most = terminates ? POLICY_MAX_TERMINATING : POLICY_MAX_SUSPENDED;
+	return terminates ? &p->terminating : &p->suspended;
+}
+
+static void
+leave_wait(struct policy_run *run)
+{
+	unsigned most;
+
+	--*count_of(run, &most);
+}
+
 static void
 take_wait(struct policy_run *run)
 {
-	struct policy *p = run->policy;
+	unsigned most, *count = count_of(run, &most);
 
 	/* Only state_wait_* yields, and it has said for what. */
 	ASSERT(run->outcome.state == POLICY_WAITING);
-	if (p->suspended == POLICY_MAX_SUSPENDED) {
+	if (*count == most) {
 		fail_by_limit(run, POLICY_FAULT_LIMIT);
 		return;
 	}
-	p->suspended++;
+	++*count;
 }
 
 static void
@@ -248,7 +267,7 @@ policy_resume(struct policy_run *run, const struct resolver_answer *answer)
 {
 	ASSERT(run->magic == POLICY_RUN_MAGIC);
 	ASSERT(run->outcome.state == POLICY_WAITING);
-	run->policy->suspended--;
+	leave_wait(run);
 	run->outcome.state = POLICY_DECIDED;
 	run->answer = answer;
 	policy_run_drop_termination(run);
@@ -263,7 +282,7 @@ policy_finish(struct policy_run *run)
 
 	ASSERT(run->magic == POLICY_RUN_MAGIC);
 	if (run->outcome.state == POLICY_WAITING) {
-		p->suspended--;
+		leave_wait(run);
 		drop_thread(run);
 	}
 	policy_run_drop_termination(run);

@@ -33,6 +33,9 @@ enum policy_phase {
 #define POLICY_MAGIC 0x706f6c69u
 #define POLICY_RUN_MAGIC 0x72756e21u
 #define POLICY_MAX_SUSPENDED 1000
+/* In conn:terminate it is strangers who decide how long a run waits: those must
+ * not use up what the waits of other runs need. */
+#define POLICY_MAX_TERMINATING 10000
 #define POLICY_LOAD_CPU_MS 2000
 #define POLICY_MAX_ELEMENTS 10000	/* of a table in one library call */
 #define POLICY_MAX_TEXT (1024 * 1024)	/* bytes in one library call */
@@ -111,9 +114,9 @@ struct policy {
 	char *reserve; /* while the state is made: see memory.c */
 	size_t reserve_used;
 
-	unsigned suspended;
-	struct list idle; /* runs to use again */
-	struct list all;  /* every run, for policy_free */
+	unsigned suspended, terminating; /* runs that wait */
+	struct list idle;		 /* runs to use again */
+	struct list all;		 /* every run, for policy_free */
 	struct error_seen seen[POLICY_ERRORS_SEEN];
 	struct known_upstream known[POLICY_KNOWN_UPSTREAMS];
 
