@@ -52,6 +52,20 @@ on_secret(const SSL *ssl, const char *line)
 		return;
 }
 
+static void
+on_message(int is_written, int version, int type, const void *data, size_t len,
+    SSL *ssl, void *arg)
+{
+	struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	const uint8_t *bytes = data;
+
+	(void)version;
+	(void)arg;
+	if (!is_written && type == SSL3_RT_HANDSHAKE && len > 0 &&
+	    bytes[0] == SSL3_MT_KEY_UPDATE && c->current)
+		c->current->key_updates++;
+}
+
 static bool
 set_groups(SSL_CTX *ctx)
 {
@@ -73,12 +87,15 @@ make(struct tls_context *c, const SSL_METHOD *method)
 	SSL_CTX_set_mode(ctx, MODES);
 	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_early_data(ctx, 0);
-	SSL_CTX_set_recv_max_early_data(ctx, 0);
+	/* Never asked for, but a client may have a ticket of whoever served the
+	 * name before: RFC 8446 section 4.2.10 wants it skipped. */
+	SSL_CTX_set_recv_max_early_data(ctx, SSL3_RT_MAX_PLAIN_LENGTH);
 	SSL_CTX_set_max_cert_list(ctx, PEER_CHAIN_MAX_BYTES);
 	SSL_CTX_set_verify_depth(ctx, PEER_CHAIN_MAX_DEPTH);
 	SSL_CTX_set_security_level(ctx, 2);
 	SSL_CTX_set_cert_verify_callback(ctx, verify_peer, c);
 	SSL_CTX_set_info_callback(ctx, failure_note_alert);
+	SSL_CTX_set_msg_callback(ctx, on_message);
 	if (c->keylog_fd >= 0)
 		SSL_CTX_set_keylog_callback(ctx, on_secret);
 	if (SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||

@@ -92,6 +92,10 @@ tell_socket(struct tls_stream *s, struct tls_failure *f)
 		f->fault = TLS_FAULT_PROTOCOL;
 		f->detail = "the peer does not take our answers";
 		return;
+	case EOVERFLOW:
+		f->fault = TLS_FAULT_PROTOCOL;
+		f->detail = "too many key updates";
+		return;
 	case ECONNRESET:
 	case EPIPE:
 		f->detail = "the peer has reset the connection";

@@ -70,6 +70,8 @@ struct tls_stream {
 	/* Ciphertext that the socket did not take. */
 	uint8_t *kept;
 	uint32_t early_len, kept_at, kept_len;
+	uint32_t key_updates; /* that the peer has sent */
+	uint64_t heard_bytes; /* ciphertext, all of it */
 	int fd;
 	int broken; /* the errno that ended the socket */
 	bool is_server : 1;

@@ -17,6 +17,9 @@
  * peer that provokes them and takes none is no good. */
 #define KEPT_MAX_BYTES (2 * OUTPUT_BYTES)
 
+#define KEY_UPDATES_FREE 32
+#define BYTES_PER_KEY_UPDATE (64 * 1024)
+
 static bool
 spill(struct tls_stream *s, const uint8_t *data, size_t len)
 {
@@ -181,6 +184,7 @@ receive(struct tls_context *c)
 	while (n < 0 && errno == EINTR);
 	if (n > 0) {
 		c->in_limit -= (size_t)n;
+		s->heard_bytes += (size_t)n;
 		c->in_at = 0;
 		c->in_end = (size_t)n;
 		return IO_OK;
@@ -198,6 +202,18 @@ receive(struct tls_context *c)
 }
 
 /*
+ * New keys cost 20 us and a message of 27 bytes asks for them: without a bound
+ * a megabyte a second keeps a core busy, and one read may hold up a worker for
+ * long. Honest peers change keys after gigabytes.
+ */
+static bool
+has_too_many_keys(const struct tls_stream *s)
+{
+	return s->key_updates >
+	       KEY_UPDATES_FREE + s->heard_bytes / BYTES_PER_KEY_UPDATE;
+}
+
+/*
  * A FIN is told as "nothing yet": to OpenSSL an end without close_notify is a
  * fatal error, after which it would not write either, but the other direction
  * may go on for long. The stream knows of it by `fin`.
@@ -212,6 +228,10 @@ on_read(BIO *bio, char *to, int len)
 	BIO_clear_retry_flags(bio);
 	if (len <= 0)
 		return 0;
+	if (has_too_many_keys(c->current)) {
+		c->current->broken = EOVERFLOW;
+		return -1;
+	}
 	if (c->in_at == c->in_end)
 		io = receive(c);
 	if (io == IO_AGAIN)

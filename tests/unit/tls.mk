@@ -109,3 +109,8 @@ tests_unit_test_certificate_pem_SOURCES = tests/unit/test_certificate_pem.c \
 	tests/unit/certificate_bench.h $(TLS_SUPPORT)
 tests_unit_test_certificate_pem_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_certificate_pem_LDADD = $(TLS_TEST_LIBS)
+check_PROGRAMS += tests/unit/test_stream_hostile
+tests_unit_test_stream_hostile_SOURCES = tests/unit/test_stream_hostile.c \
+	$(STREAM_TEST)
+tests_unit_test_stream_hostile_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_hostile_LDADD = $(TLS_TEST_LIBS)
