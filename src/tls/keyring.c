@@ -18,8 +18,8 @@
  */
 struct link {
 	const char *text; /* NULL: of a certificate that is gone */
-	uint32_t id;   /* of the entry */
-	uint32_t next; /* of the same chain, plus 1; 0: the last */
+	uint32_t id;	  /* of the entry */
+	uint32_t next;	  /* of the same chain, plus 1; 0: the last */
 };
 
 struct table {
