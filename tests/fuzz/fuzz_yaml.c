@@ -1,8 +1,11 @@
 /*
  * Configurations: the tree of a text, and its snapshot.
  *
- * Sources: base wire config
- * Packages: yaml-0.1
+ * Sources: base wire config tls/certificate.c tls/certificate_parse.c
+ * Sources: tls/key.c tls/pem.c tls/ocsp.c tls/digest.c tls/file.c
+ * Sources: tls/keyring.c tls/trust.c tls/trust_read.c
+ * Sources: tls/trust_check.c
+ * Packages: yaml-0.1 libcrypto
  * Options: -max_len=4096 -only_ascii=0
  */
 #include "fuzz.h"

@@ -12,7 +12,8 @@ EXTRA_DIST += tests/fuzz/run tests/fuzz/make_seeds.py tests/fuzz/fuzz.h \
 	tests/fuzz/fuzz_yaml.c tests/fuzz/fuzz_peer.c tests/fuzz/fuzz_pem.c
 
 FUZZ_RUN = CLANG='$(CLANG)' SOURCE='$(abs_top_srcdir)' \
-	FUZZ_CPPFLAGS='-D_GNU_SOURCE -I$(abs_top_builddir)' \
+	FUZZ_CPPFLAGS='-D_GNU_SOURCE -I$(abs_top_builddir) \
+	    -DSTATE_FOLDER="/var/lib/lunette"' \
 	$(srcdir)/tests/fuzz/run '$(abs_top_builddir)/$(FUZZ_FOLDER)'
 
 fuzz:

@@ -250,6 +250,10 @@ def fuzz_yaml():
                 b"limits: {connections: 1, connections_per_client: 2}",
                 b"timeouts: {proxy: 1s, hello: 1s, connect: 1s, idle: 1s}",
                 b"log: {target: stdout, format: term, level: warn}",
+                b"state: /x, local_ca: auto, "
+                b"session_tickets: {keys: /dev/null, life: 1h}",
+                b"limits: {handshakes_per_second: 1}, "
+                b"timeouts: {handshake: 1s}",
                 b"mutual_tls: x", b"hidenames: true"):
         yield b"version: 1\nedge: {" + key + b"}\n" + ONE
     for key in (b"upstream: [{address: '1', weight: 256}, 'unix:/a']",
@@ -258,10 +262,20 @@ def fuzz_yaml():
                 b"ip_restriction: {deny: [192.0.2.1]}",
                 b"proxy_proto: 2, proxy_tlvs: [alpn, crc32c]",
                 b"balance: hash, health: {every: 1s, fall: 1, rise: 9}",
+                b"terminate_at: edge, certificate: a, min_version: 1.3, "
+                b"max_version: 1.2, alpn: [h2, http/1.1], "
+                b"mutual_tls: {cas: [x], mode: request, crls: y}",
+                b"terminate_at: edge, upstream: 'tls://a:1', upstream_tls: "
+                b"{verify: true, cas: x, server_name: '::1', certificate: a}",
+                b"handshakes_per_second: 1, timeouts: {handshake: 1s}",
                 b"policy: /dev/null", b"timeouts: {connect: 1s, idle: 1d}",
                 b"bytes_per_second: 1MB, metadata: '', labels: {a: b}"):
         yield (b"version: 1\nendpoints:\n- {url: 'tls://*.a.test', " + key +
                b"}\n- {url: tls://a.test, upstream: 192.0.2.1:443}\n")
+    for entry in (b"{name: a, crt: x.pem, key: x.key, ocsp: fetch}",
+                  b"{crt: /dev/null}", b"{folder: x, ocsp: off}",
+                  b"{folder: x, crt: y}, {crt: x}, {crt: x}", b"x"):
+        yield b"version: 1\ncertificates: [" + entry + b"]\n" + ONE
     yield (b"version: 1\n" + ONE + b"events: [{stdout: true}, {file: x, types:"
            b" [tcp_connection_closed.v0]}]\n")
 
