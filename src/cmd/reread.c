@@ -43,7 +43,7 @@ reread_possible(const struct snapshot *s, struct text *error)
 		if (!can_read_pair(&s->certificates[i], error))
 			return false;
 	for (size_t i = 0; i < s->certificate_folder_count; i++)
-		if (!can_read(s->certificate_folders[i], error))
+		if (!can_read(s->certificate_folders[i].path, error))
 			return false;
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct endpoint *e = s->endpoints[i];

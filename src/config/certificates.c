@@ -208,18 +208,23 @@ add_files_of_folder(struct reader *r, const struct node *n,
 }
 
 static void
-keep_folder(struct reader *r, char *folder)
+keep_folder(struct reader *r, const struct certificate_entry *entry)
 {
 	struct snapshot *s = r->s;
-	char **folders = reader_grow(r, s->certificate_folders,
-	    s->certificate_folder_count, sizeof(*folders));
+	struct certificate_folder *folders =
+	    reader_grow(r, s->certificate_folders, s->certificate_folder_count,
+		sizeof(*folders));
 
 	if (folders == NULL) {
-		free(folder);
+		free(entry->folder);
 		return;
 	}
 	s->certificate_folders = folders;
-	folders[s->certificate_folder_count++] = folder;
+	folders[s->certificate_folder_count++] = (struct certificate_folder){
+		.path = entry->folder,
+		.ocsp_fetch = entry->pair.ocsp_fetch,
+		.ocsp_off = entry->pair.ocsp_off,
+	};
 }
 
 static void
@@ -240,7 +245,7 @@ take_folder(
 		free(entry->folder);
 	} else {
 		add_files_of_folder(r, at, entry);
-		keep_folder(r, entry->folder);
+		keep_folder(r, entry);
 	}
 	pair_fini(&entry->pair);
 }

@@ -101,7 +101,9 @@ free_certificates(struct snapshot *s)
 		free(s->certificates[i].ocsp_file);
 	}
 	free(s->certificates);
-	free_texts(s->certificate_folders, s->certificate_folder_count);
+	for (size_t i = 0; i < s->certificate_folder_count; i++)
+		free(s->certificate_folders[i].path);
+	free(s->certificate_folders);
 	keyring_put(s->keyring);
 	free(s->ticket_keys);
 }

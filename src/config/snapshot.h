@@ -134,6 +134,13 @@ struct certificate_settings {
 	size_t id; /* its place in the keyring */
 };
 
+/* A folder whose pairs are in `certificates`; what comes into it later is
+ * stapled as these say. */
+struct certificate_folder {
+	char *path;
+	bool ocsp_fetch, ocsp_off;
+};
+
 struct policy_options {
 	char **path; /* folders for require() */
 	size_t path_count;
@@ -171,7 +178,7 @@ struct snapshot {
 	struct keyring *keyring; /* counted; never NULL, may be empty */
 	struct certificate_settings *certificates;
 	size_t certificate_count;
-	char **certificate_folders; /* whose pairs are in `certificates` */
+	struct certificate_folder *certificate_folders;
 	size_t certificate_folder_count;
 	char *ticket_keys;	  /* file; NULL: made and rotated here */
 	uint64_t session_life_ms; /* of tickets; 0: no resumption */

@@ -145,34 +145,19 @@ is_inside(const char *path, const char *folder)
 	       !strchr(path + len + 1, '/');
 }
 
-/* What the configuration says of the folder, it has said of the others too. */
-static void
-learn_from_sibling(const struct pairs *p, const char *folder, struct pair *like)
-{
-	for (size_t i = 0; i < p->count; i++) {
-		const struct pair *pair = &p->list[i];
-
-		if (!pair->ocsp_file && !pair->label &&
-		    is_inside(pair->crt, folder)) {
-			like->ocsp_fetch = pair->ocsp_fetch;
-			like->ocsp_off = pair->ocsp_off;
-			return;
-		}
-	}
-}
-
 static bool
-add_found(struct pairs *p, const char *folder, const struct folder_pair *found)
+add_found(struct pairs *p, const struct certificate_folder *folder,
+    const struct folder_pair *found)
 {
 	struct pair like = {
 		.crt = found->crt,
 		.key = found->key,
+		.ocsp_fetch = folder->ocsp_fetch,
+		.ocsp_off = folder->ocsp_off,
 		.id = PAIR_NO_PLACE,
 	};
-	struct pair *pair;
+	struct pair *pair = add_pair(p, &like);
 
-	learn_from_sibling(p, folder, &like);
-	pair = add_pair(p, &like);
 	if (pair)
 		pair->due = true;
 	return pair != NULL;
@@ -199,7 +184,8 @@ take_key(struct pair *pair, const char *key)
 }
 
 static bool
-consider(struct pairs *p, const char *folder, const struct folder_pair *found)
+consider(struct pairs *p, const struct certificate_folder *folder,
+    const struct folder_pair *found)
 {
 	struct pair *pair;
 	size_t known;
@@ -208,22 +194,22 @@ consider(struct pairs *p, const char *folder, const struct folder_pair *found)
 		return add_found(p, folder, found);
 	pair = &p->list[known];
 	/* One that is listed by itself has the key that the list says. */
-	if (pair->label || (pair->key && !is_inside(pair->key, folder)))
+	if (pair->label || (pair->key && !is_inside(pair->key, folder->path)))
 		return false;
 	return take_key(pair, found->key);
 }
 
 bool
-pairs_look_into(struct pairs *p, const char *folder)
+pairs_look_into(struct pairs *p, const struct certificate_folder *folder)
 {
 	struct folder_pair *found;
 	size_t count;
 	bool changed = false;
-	int err = folder_pairs_read(folder, &found, &count);
+	int err = folder_pairs_read(folder->path, &found, &count);
 
 	if (err < 0) {
 		LOG_WARN("cannot read the folder, its certificates stay",
-		    LOG_TEXT("folder", folder), LOG_ERRNO(-err));
+		    LOG_TEXT("folder", folder->path), LOG_ERRNO(-err));
 		return false;
 	}
 	for (size_t i = 0; i < count; i++)

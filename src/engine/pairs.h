@@ -41,7 +41,7 @@ void pairs_free(struct pairs *p); /* NULL is harmless */
 /* Looks for pairs in a folder that are not known yet; new ones are due, and so
  * are known ones whose key is in another file than before. True: there are
  * other paths now than before. */
-bool pairs_look_into(struct pairs *p, const char *folder);
+bool pairs_look_into(struct pairs *p, const struct certificate_folder *folder);
 
 /* Reads what is due, and stops early if `stop` becomes true. */
 void pairs_read(struct pairs *p, const atomic_bool *stop);

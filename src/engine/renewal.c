@@ -144,8 +144,8 @@ watch_all(struct estate *e, int64_t since_us)
 	for (size_t i = 0; ok && i < e->trust_count; i++)
 		ok = watch_trust(e, i);
 	for (size_t i = 0; ok && i < s->certificate_folder_count; i++)
-		ok =
-		    watch_path(e, s->certificate_folders[i], SUBJECT_FOLDER, i);
+		ok = watch_path(
+		    e, s->certificate_folders[i].path, SUBJECT_FOLDER, i);
 	return ok && watch_path(e, s->ticket_keys, SUBJECT_TICKETS, 0);
 }
 
@@ -274,7 +274,8 @@ look_into_folders(struct estate *e, int64_t since_us)
 		if (!e->folders_due[i])
 			continue;
 		e->folders_due[i] = false;
-		changed |= pairs_look_into(e->pairs, s->certificate_folders[i]);
+		changed |=
+		    pairs_look_into(e->pairs, &s->certificate_folders[i]);
 	}
 	if (changed && !watch_all(e, since_us))
 		LOG_ERROR("no memory to watch all files");

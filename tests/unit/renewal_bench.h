@@ -36,7 +36,7 @@ struct bench {
 	struct certificate_settings pairs[BENCH_PAIRS];
 	struct endpoint endpoints[BENCH_TRUSTS];
 	struct endpoint *endpoint_list[BENCH_TRUSTS];
-	char *folders[1];
+	struct certificate_folder folders[1];
 	struct journal *journal;
 };
 

@@ -242,7 +242,7 @@ START_TEST(folders_hold_pairs)
 	ck_assert_str_eq(s->certificates[1].crt, "pairs/both.pem");
 	ck_assert_ptr_null(s->certificates[1].key);
 	ck_assert_uint_eq(s->certificate_folder_count, 1);
-	ck_assert_str_eq(s->certificate_folders[0], "pairs");
+	ck_assert_str_eq(s->certificate_folders[0].path, "pairs");
 	snapshot_put(s);
 }
 END_TEST

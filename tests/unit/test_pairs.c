@@ -190,6 +190,16 @@ END_TEST
 
 /* --- folders --- */
 
+static bool
+look_into(struct one *o, const char *path)
+{
+	char copy[600];
+	struct certificate_folder folder = { .path = copy, .ocsp_off = true };
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	return pairs_look_into(o->pairs, &folder);
+}
+
 START_TEST(a_folder_has_new_pairs)
 {
 	struct one o;
@@ -198,21 +208,21 @@ START_TEST(a_folder_has_new_pairs)
 	setup(&o);
 	b = bench_leaf(&o.bench, "b.test");
 	c = bench_leaf(&o.bench, "*.c.test");
-	ck_assert(!pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(!look_into(&o, o.bench.folder));
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
 	bench_write(&o.bench, "b", b);
 	bench_write_file(
 	    &o.bench, "c.pem", join(c->key_pem, c->crt, o.bench.ca->crt, NULL));
 	bench_write_file(&o.bench, ".hidden.pem", c->crt);
 	bench_write_file(&o.bench, "notes.txt", "not ours");
-	ck_assert(pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(look_into(&o, o.bench.folder));
 	ck_assert_uint_eq(o.pairs->count, 3);
 	pairs_read(o.pairs, &go_on);
 	ck_assert_str_eq(serves_name(&o.bench, "b.test"), fingerprint(b));
 	ck_assert_str_eq(serves_name(&o.bench, "x.c.test"), fingerprint(c));
 	ck_assert_uint_eq(logged(&o.bench, ADDED, NULL), 2);
 	ck_assert_uint_eq(logged(&o.bench, ADDED, fingerprint(b)), 1);
-	ck_assert(!pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(!look_into(&o, o.bench.folder));
 	/* From now on it is a pair like the others. */
 	bench_write(&o.bench, "b", o.new);
 	o.pairs->list[1].due = true;
@@ -231,12 +241,12 @@ START_TEST(a_folder_has_half_a_pair)
 	setup(&o);
 	b = bench_leaf(&o.bench, "b.test");
 	bench_write_file(&o.bench, "b.crt", b->crt);
-	ck_assert(pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(look_into(&o, o.bench.folder));
 	pairs_read(o.pairs, &go_on);
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
 	ck_assert_uint_eq(logged(&o.bench, NOT_LOADED, "b.crt"), 1);
 	bench_write_file(&o.bench, "b.key", b->key_pem);
-	ck_assert(pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(look_into(&o, o.bench.folder));
 	ck_assert_uint_eq(o.pairs->count, 2);
 	pairs_read(o.pairs, &go_on);
 	ck_assert_str_eq(serves_name(&o.bench, "b.test"), fingerprint(b));
@@ -255,12 +265,12 @@ START_TEST(a_listed_pair_keeps_its_key)
 	pair = &o.pairs->list[0];
 	free(pair->key);
 	pair->key = strdup("/elsewhere/a.key");
-	ck_assert(!pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(!look_into(&o, o.bench.folder));
 	ck_assert_str_eq(pair->key, "/elsewhere/a.key");
 	free(pair->key);
 	pair->key = NULL;
 	pair->label = strdup("label");
-	ck_assert(!pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(!look_into(&o, o.bench.folder));
 	ck_assert_ptr_null(pair->key);
 	teardown(&o);
 }
@@ -271,7 +281,7 @@ START_TEST(a_folder_has_gone)
 	struct one o;
 
 	setup(&o);
-	ck_assert(!pairs_look_into(o.pairs, path_of("nowhere")));
+	ck_assert(!look_into(&o, path_of("nowhere")));
 	ck_assert_uint_eq(
 	    logged(&o.bench, "cannot read the folder", "nowhere"), 1);
 	ck_assert_uint_eq(o.pairs->count, 1);
@@ -280,15 +290,16 @@ START_TEST(a_folder_has_gone)
 END_TEST
 
 /* What the configuration says of a folder holds for what comes into it. */
-START_TEST(new_pairs_are_stapled_like_their_siblings)
+START_TEST(new_pairs_are_stapled_as_the_folder_says)
 {
 	struct one o;
 
 	setup(&o);
-	o.pairs->list[0].ocsp_off = true;
 	bench_write(&o.bench, "b", bench_leaf(&o.bench, "b.test"));
-	ck_assert(pairs_look_into(o.pairs, o.bench.folder));
+	ck_assert(look_into(&o, o.bench.folder));
+	ck_assert(!o.pairs->list[0].ocsp_off);
 	ck_assert(o.pairs->list[1].ocsp_off);
+	ck_assert(!o.pairs->list[1].ocsp_fetch);
 	teardown(&o);
 }
 END_TEST
@@ -477,8 +488,11 @@ START_TEST(no_memory_changes_nothing)
 	struct one o;
 	struct pairs *pairs;
 	unsigned replaced = 0;
+	char path[600];
+	struct certificate_folder folder = { .path = path };
 
 	setup(&o);
+	snprintf(path, sizeof(path), "%s", o.bench.folder);
 	bench_write(&o.bench, "a", o.new);
 	bench_write(&o.bench, "b", bench_leaf(&o.bench, "b.test"));
 	for (unsigned every = 1; every < 60; every++) {
@@ -489,7 +503,7 @@ START_TEST(no_memory_changes_nothing)
 		UNDER_FAULTS(pairs = pairs_new(&o.bench.snapshot, o.stapler));
 		if (!pairs)
 			continue;
-		UNDER_FAULTS(pairs_look_into(pairs, o.bench.folder));
+		UNDER_FAULTS(pairs_look_into(pairs, &folder));
 		pairs->list[0].due = true;
 		UNDER_FAULTS(pairs_read(pairs, &go_on));
 		replaced += !strcmp(serves(&o.bench, o.id), fingerprint(o.new));
@@ -512,7 +526,7 @@ add_tests(TCase *t)
 	tcase_add_test(t, a_folder_has_half_a_pair);
 	tcase_add_test(t, a_listed_pair_keeps_its_key);
 	tcase_add_test(t, a_folder_has_gone);
-	tcase_add_test(t, new_pairs_are_stapled_like_their_siblings);
+	tcase_add_test(t, new_pairs_are_stapled_as_the_folder_says);
 	tcase_add_test(t, a_thousand_are_replaced);
 	tcase_add_test(t, a_staple_comes_from_a_file);
 	tcase_add_test(t, a_staple_follows_its_certificate);

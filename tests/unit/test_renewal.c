@@ -265,7 +265,7 @@ START_TEST(a_folder_is_watched)
 	setup(&o);
 	b = bench_leaf(&o.bench, "b.test");
 	snprintf(folder, sizeof(folder), "%s", path_of("folder"));
-	o.bench.folders[0] = folder;
+	o.bench.folders[0].path = folder;
 	o.bench.snapshot.certificate_folder_count = 1;
 	start(&o);
 	/* It does not even exist yet. */
