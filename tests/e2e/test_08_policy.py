@@ -316,7 +316,8 @@ BOMBS = {
     "sleep_negative": ("lunette.sleep(-1) error('after')",
                        {"policy_error"}),
     "sleep_nan": ("lunette.sleep(0/0) error('after')", {"policy_error"}),
-    "terminate": ("conn:terminate {}", {"policy_error"}),
+    "terminate": ("conn:terminate { certificate = 'nobody' }",
+                  {"policy_error"}),
 }
 
 

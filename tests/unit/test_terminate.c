@@ -225,13 +225,13 @@ START_TEST(a_local_ca_fills_in)
 	struct tls_end t;
 	int fd;
 
-	bench_start(
-	    &b, EDGE("state: $S, local_ca: auto, default_endpoint: "
-		     "tls://x.test") "endpoints: [ { url: tls://x.test, "
-				     "terminate_at: edge, upstream: "
-				     "127.0.0.1:$P }, { url: "
-				     "\"tls://*.wild.test\", terminate_at: "
-				     "edge, upstream: 127.0.0.1:$P } ]\n");
+	bench_start(&b,
+	    EDGE("state: $S, local_ca: auto, default_endpoint: "
+		 "tls://x.test") "endpoints: [ { url: tls://x.test, "
+				 "terminate_at: edge, upstream: "
+				 "127.0.0.1:$P }, { url: "
+				 "\"tls://*.wild.test\", terminate_at: "
+				 "edge, upstream: 127.0.0.1:$P } ]\n");
 	if (issued[_i].shown) {
 		ck_assert(tls_end_connect(&t, bench_connect(&b), w));
 		ck_assert_int_eq(
