@@ -576,6 +576,62 @@ START_TEST(renegotiation_is_refused)
 }
 END_TEST
 
+/* --- a peer that only makes work --- */
+
+/* All in one piece: a socket of this family holds few small ones. */
+static void
+update_keys(size_t count)
+{
+	BIO *records = BIO_new(BIO_s_mem());
+	char *data;
+	long len;
+
+	SSL_set0_wbio(scene.raw, records);
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_int_eq(
+		    SSL_key_update(scene.raw, SSL_KEY_UPDATE_REQUESTED), 1);
+		ck_assert_int_eq(SSL_do_handshake(scene.raw), 1);
+	}
+	len = BIO_get_mem_data(records, &data);
+	ck_assert_int_eq(send(scene.client_fd, data, (size_t)len, 0), len);
+	SSL_set0_wbio(scene.raw, BIO_new_socket(scene.client_fd, BIO_NOCLOSE));
+}
+
+START_TEST(a_few_new_keys_are_good)
+{
+	enum io server, client;
+	char answer[8];
+
+	use_version(1);
+	scene_meet_raw(&scene);
+	scene_shake(&scene, &server, &client);
+	ck_assert_int_eq(client, IO_OK);
+	update_keys(100);
+	ck_assert_int_eq(scene_read(scene.server), IO_AGAIN);
+	ck_assert_int_eq(SSL_write(scene.raw, "hello", 5), 5);
+	ck_assert_str_eq(scene_hear(scene.server), "hello");
+	ck_assert_int_eq(tls_write(scene.server, span_text("good")), IO_OK);
+	ck_assert_int_eq(SSL_read(scene.raw, answer, sizeof(answer)), 4);
+}
+END_TEST
+
+START_TEST(nothing_but_new_keys)
+{
+	enum io server, client;
+
+	use_version(1);
+	scene_meet_raw(&scene);
+	scene_shake(&scene, &server, &client);
+	ck_assert_int_eq(client, IO_OK);
+	update_keys(2500);
+	ck_assert_int_eq(scene_read(scene.server), IO_ERROR);
+	ck_assert_int_eq(tls_failure(scene.server)->fault, TLS_FAULT_PROTOCOL);
+	ck_assert_str_eq(
+	    tls_failure(scene.server)->detail, "records without data");
+	ck_assert_int_eq(scene_read(scene.server), IO_ERROR);
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
@@ -604,6 +660,8 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, bytes_before_the_servers_hello);
 	tcase_add_loop_test(tcase, names_that_cannot_be, 0, 2);
 	tcase_add_test(tcase, renegotiation_is_refused);
+	tcase_add_test(tcase, a_few_new_keys_are_good);
+	tcase_add_test(tcase, nothing_but_new_keys);
 }
 
 UNIT_MAIN("stream failures", add_tests)
