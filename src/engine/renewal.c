@@ -388,6 +388,20 @@ take_next(struct renewal *r)
 	return next;
 }
 
+/* To be tried again, unless there is a newer one by now. */
+static void
+give_back(struct renewal *r, struct generation *g)
+{
+	pthread_mutex_lock(&r->lock);
+	if (!r->next) {
+		r->next = g;
+		g = NULL;
+	}
+	pthread_mutex_unlock(&r->lock);
+	if (g)
+		generation_put(g);
+}
+
 static void
 change_estate(struct renewal *r)
 {
@@ -397,11 +411,13 @@ change_estate(struct renewal *r)
 	if (!next)
 		return;
 	e = estate_new(next, r->stapler);
-	generation_put(next);
 	if (!e) {
-		LOG_ERROR("no memory to keep the new certificates fresh");
+		give_back(r, next);
+		LOG_LIMITED(LOG_LEVEL_ERROR,
+		    "no memory to keep the new certificates fresh");
 		return;
 	}
+	generation_put(next);
 	estate_free(r->estate);
 	r->estate = e;
 	r->round_ms = 0;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "faults.h"
 #include "renewal_bench.h"
 #include "tls/private.h"
 
@@ -33,11 +34,60 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attr,
     void *(*main)(void *), void *arg);
 
 static atomic_bool no_inotify, no_eventfd, no_thread;
+static _Atomic uint64_t passed_ms;
 
 uint64_t
 __wrap_clock_ms(void)
 {
-	return __real_clock_ms() * FAST;
+	return __real_clock_ms() * FAST + atomic_load(&passed_ms);
+}
+
+FAULT(malloc);
+FAULT(calloc);
+FAULT(realloc);
+FAULT(strdup);
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+char *__real_strdup(const char *s);
+char *__wrap_strdup(const char *s);
+
+/* The threads of the renewal have no memory. */
+static atomic_bool threads_are_short;
+
+static bool
+is_short(void)
+{
+	return atomic_load(&threads_are_short) && gettid() != getpid();
+}
+
+void *
+__wrap_malloc(size_t size)
+{
+	return fault_hits(&malloc_fault) ? NULL : __real_malloc(size);
+}
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+	return is_short() || fault_hits(&calloc_fault) ? NULL
+						       : __real_calloc(n, size);
+}
+
+void *
+__wrap_realloc(void *p, size_t size)
+{
+	return fault_hits(&realloc_fault) ? NULL : __real_realloc(p, size);
+}
+
+char *
+__wrap_strdup(const char *s)
+{
+	return fault_hits(&strdup_fault) ? NULL : __real_strdup(s);
 }
 
 int
@@ -353,11 +403,11 @@ write_ticket_key(char fill)
 	ck_assert_int_eq(rename(path_of("draft"), path_of("tickets")), 0);
 }
 
-/* The first byte of the name of the key that seals now. */
-static char
-sealing_key(struct one *o)
+/* The name of the key that seals now. */
+static void
+sealing_name(struct one *o, unsigned char name[16])
 {
-	unsigned char name[16], iv[EVP_MAX_IV_LENGTH];
+	unsigned char iv[EVP_MAX_IV_LENGTH];
 	EVP_CIPHER_CTX *cipher = EVP_CIPHER_CTX_new();
 	EVP_MAC *hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
 	EVP_MAC_CTX *mac = EVP_MAC_CTX_new(hmac);
@@ -367,7 +417,15 @@ sealing_key(struct one *o)
 	EVP_CIPHER_CTX_free(cipher);
 	EVP_MAC_CTX_free(mac);
 	EVP_MAC_free(hmac);
-	return (char)name[0];
+}
+
+static int
+sealing_key(struct one *o)
+{
+	unsigned char name[16];
+
+	sealing_name(o, name);
+	return name[0];
 }
 
 START_TEST(ticket_keys_are_read_again)
@@ -387,6 +445,27 @@ START_TEST(ticket_keys_are_read_again)
 	WAIT_FOR(logged(&o.bench, "ticket keys not replaced", NULL) == 1);
 	ck_assert_int_eq(sealing_key(&o), 2);
 	ck_assert_uint_eq(logged(&o.bench, "too short", NULL), 0);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(ticket_keys_are_rotated)
+{
+	struct one o;
+	unsigned char before[16], after[16];
+
+	setup(&o);
+	sealing_name(&o, before);
+	start(&o);
+	/* The first round is over when the second pair has been looked at. */
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	sealing_name(&o, after);
+	ck_assert_mem_eq(before, after, sizeof(before));
+	atomic_store(&passed_ms, UINT64_C(1000) * (TICKET_ROTATION_S + 60));
+	do
+		sealing_name(&o, after);
+	while (!memcmp(before, after, sizeof(before)));
 	teardown(&o);
 }
 END_TEST
@@ -547,6 +626,63 @@ START_TEST(who_runs_out_is_told_of)
 }
 END_TEST
 
+START_TEST(a_reload_without_memory)
+{
+	struct one o;
+	struct bench next;
+
+	setup(&o);
+	start(&o);
+	bench_copy(&o.bench, &next);
+	atomic_store(&threads_are_short, true);
+	renewal_switch(o.renewal, &next.generation);
+	WAIT_FOR(logged(&o.bench, "no memory to keep the new", NULL) > 0);
+	atomic_store(&threads_are_short, false);
+	/* It is tried again without being told. */
+	bench_write(&o.bench, "a", o.new);
+	WAIT_FOR(!strcmp(serves(&next, o.id), fingerprint(o.new)));
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	bench_copy_fini(&next);
+	teardown(&o);
+}
+END_TEST
+
+START_TEST(it_starts_without_memory)
+{
+	struct one o;
+	struct renewal *r;
+	unsigned started = 0;
+	struct bench next;
+
+	setup(&o);
+	bench_trust(&o.bench, "cas.pem");
+	bench_add(&o.bench, "b",
+	    make((struct recipe){ .issuer = o.bench.ca,
+		.names = "DNS:b.test",
+		.must_staple = true,
+		.ocsp_url = "http://127.0.0.1:1/" }));
+	bench_copy(&o.bench, &next);
+	for (unsigned every = 1; every < 40; every++) {
+		fault_set(&malloc_fault, every, ENOMEM);
+		fault_set(&calloc_fault, every, ENOMEM);
+		fault_set(&realloc_fault, every, ENOMEM);
+		fault_set(&strdup_fault, every, ENOMEM);
+		UNDER_FAULTS(r = renewal_new(o.bench.journal, o.tickets,
+				 &o.bench.generation));
+		if (!r)
+			continue;
+		started++;
+		UNDER_FAULTS(renewal_switch(r, &next.generation));
+		renewal_free(r);
+	}
+	ck_assert_uint_gt(started, 0);
+	ck_assert_uint_lt(started, 39);
+	bench_copy_fini(&next);
+	teardown(&o);
+}
+END_TEST
+
 static unsigned
 open_descriptors(void)
 {
@@ -598,12 +734,15 @@ add_tests(TCase *t)
 	tcase_add_test(t, a_thousand_at_once);
 	tcase_add_test(t, trust_is_read_again);
 	tcase_add_test(t, ticket_keys_are_read_again);
+	tcase_add_test(t, ticket_keys_are_rotated);
 	tcase_add_test(t, a_reload_switches);
 	tcase_add_test(t, many_reloads);
 	tcase_add_test(t, staples_outlive_a_reload);
 	tcase_add_test(t, who_is_replaced_is_stapled_anew);
 	tcase_add_test(t, a_file_of_a_staple_is_read_again);
 	tcase_add_test(t, who_runs_out_is_told_of);
+	tcase_add_test(t, a_reload_without_memory);
+	tcase_add_test(t, it_starts_without_memory);
 	tcase_add_test(t, it_cannot_start);
 }
 
