@@ -5,21 +5,25 @@
 
 /*
  * Sessions of upstreams, for one thread. A key stands for all that must be the
- * same (client.c); of each the newest few are kept, as a server gives one or
- * two with each handshake, and of the keys those that were used last.
+ * same (client.c); of each the newest are kept, and of the keys those that were
+ * used last. One of TLS 1.3 is used once and comes back at the end of that
+ * handshake, so there must be as many as handshakes are under way at a time:
+ * with four of them a quarter of 32 clients' connections did without.
  */
 #define KEYS_MAX 256
-#define SESSIONS_PER_KEY 4
+#define SESSIONS_PER_KEY 32
 
 struct entry {
 	uint8_t key[SESSION_KEY_BYTES];
-	uint64_t used; /* when, by the order of uses; 0: free */
+	uint64_t used; /* when, by the order of uses */
 	SSL_SESSION *sessions[SESSIONS_PER_KEY]; /* oldest first */
 	unsigned count;
 };
 
 struct sessions {
 	uint64_t uses;
+	size_t
+	    len; /* entries in use; the memory of the others is not touched */
 	struct entry entries[KEYS_MAX];
 };
 
@@ -34,14 +38,14 @@ clear_entry(struct entry *e)
 {
 	while (e->count > 0)
 		SSL_SESSION_free(e->sessions[--e->count]);
-	e->used = 0;
 }
 
 void
 sessions_clear(struct sessions *all)
 {
-	for (size_t i = 0; i < KEYS_MAX; i++)
+	for (size_t i = 0; i < all->len; i++)
 		clear_entry(&all->entries[i]);
+	all->len = 0;
 }
 
 void
@@ -56,22 +60,24 @@ sessions_free(struct sessions *all)
 static struct entry *
 find(struct sessions *all, const uint8_t key[SESSION_KEY_BYTES])
 {
-	for (size_t i = 0; i < KEYS_MAX; i++)
-		if (all->entries[i].used &&
-		    !memcmp(all->entries[i].key, key, SESSION_KEY_BYTES))
+	for (size_t i = 0; i < all->len; i++)
+		if (!memcmp(all->entries[i].key, key, SESSION_KEY_BYTES))
 			return &all->entries[i];
 	return NULL;
 }
 
-/* A free one, or the one whose last use is longest ago. */
+/* A new one, or the one whose last use is longest ago. */
 static struct entry *
 replace(struct sessions *all, const uint8_t key[SESSION_KEY_BYTES])
 {
 	struct entry *oldest = &all->entries[0];
 
-	for (size_t i = 1; i < KEYS_MAX; i++)
-		if (all->entries[i].used < oldest->used)
-			oldest = &all->entries[i];
+	if (all->len < KEYS_MAX)
+		oldest = &all->entries[all->len++];
+	else
+		for (size_t i = 1; i < KEYS_MAX; i++)
+			if (all->entries[i].used < oldest->used)
+				oldest = &all->entries[i];
 	clear_entry(oldest);
 	memcpy(oldest->key, key, SESSION_KEY_BYTES);
 	return oldest;
