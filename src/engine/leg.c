@@ -43,10 +43,12 @@ leg_note(struct leg *l, uint32_t events)
 	if (events & EPOLLPRI)
 		l->readable = l->urgent = true;
 	if (events & EPOLLRDHUP)
-		l->readable = l->hung_up = true;
+		l->readable = l->hung_up = l->ending = true;
 	/* The next read or write tells which error it was. */
-	if (events & (EPOLLERR | EPOLLHUP))
+	if (events & (EPOLLERR | EPOLLHUP)) {
 		l->readable = l->writable = l->hung_up = true;
+		l->ending = false;
+	}
 }
 
 void
@@ -183,7 +185,9 @@ write_tls(struct leg *l, struct span bytes, size_t *count)
 static enum io
 write_plain(struct leg *l, struct span bytes, size_t *count)
 {
-	enum io io = socket_write(l->watch.fd, bytes.data, bytes.len, count);
+	enum io (*write)(int, const void *, size_t, size_t *) =
+	    l->more ? socket_write_more : socket_write;
+	enum io io = write(l->watch.fd, bytes.data, bytes.len, count);
 
 	if (io == IO_ERROR)
 		return note_write_error(l);
@@ -201,6 +205,14 @@ leg_write(struct leg *l, struct span bytes, size_t *count)
 {
 	return l->secured ? write_tls(l, bytes, count)
 			  : write_plain(l, bytes, count);
+}
+
+void
+leg_expect_more(struct leg *l, bool more)
+{
+	l->more = more;
+	if (l->secured)
+		tls_expect_more(l->tls, more);
 }
 
 enum io
@@ -321,6 +333,7 @@ leg_shut(struct leg *l)
 	if (l->shut || !leg_is_open(l))
 		return;
 	l->shut = true;
+	leg_expect_more(l, true);
 	if (l->secured && tls_shut(l->tls) == IO_AGAIN) {
 		l->fin_due = true;
 		l->writable = false;
@@ -335,6 +348,7 @@ leg_say_goodbye(struct leg *l)
 	if (l->shut || !l->secured || leg_has_pending(l))
 		return;
 	l->shut = true;
+	leg_expect_more(l, true);
 	if (tls_shut(l->tls) == IO_AGAIN)
 		tls_drop_unsent(l->tls);
 }

@@ -29,6 +29,8 @@ struct leg {
 	bool readable : 1;
 	bool writable : 1;
 	bool hung_up : 1;   /* the peer has sent FIN; it may not be read yet */
+	bool ending : 1;    /* its FIN was announced, and no error */
+	bool more : 1;	    /* see leg_expect_more */
 	bool urgent : 1;    /* urgent data came: a short read tells nothing */
 	bool eof : 1;	    /* everything was read */
 	bool shut : 1;	    /* our FIN is sent */
@@ -77,6 +79,10 @@ enum io leg_discard(struct leg *l, void *buffer, size_t size);
 /* Writes what the socket takes; clears `writable` when it took less. A TLS
  * stream takes all and holds what the socket did not: IO_OK. */
 enum io leg_write(struct leg *l, struct span bytes, size_t *count);
+
+/* Behind the next writes comes more at once, or our FIN: they may share a
+ * segment. */
+void leg_expect_more(struct leg *l, bool more);
 
 /* Writes words of our own, which do not count as taken; what does not fit is
  * lost, and they fit: nothing was written before them. */

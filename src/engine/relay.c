@@ -71,12 +71,18 @@ note_moved(struct conn *c, struct leg *to, size_t bytes)
 		conn_note_time(c, TIMING_FIRST_BYTE);
 }
 
-/* Writes what was read; what the leg does not take now is kept for it. */
+/*
+ * Writes what was read; what the leg does not take now is kept for it. When the
+ * other side's FIN is announced our own follows in this turn or the next: as
+ * one segment, and for the peer as one wake, they cost half.
+ */
 static void
-pass_on(struct conn *c, struct leg *to, struct span bytes)
+pass_on(
+    struct conn *c, const struct leg *from, struct leg *to, struct span bytes)
 {
 	size_t count = 0;
 
+	leg_expect_more(to, from->ending && !c->throttle);
 	if (leg_write(to, bytes, &count) != IO_AGAIN)
 		return; /* an error is in to->reset */
 	/* A stream with a hole is worse than one that ends. */
@@ -100,7 +106,7 @@ copy(struct conn *c, struct leg *from, struct leg *to, struct share *share)
 		return io;
 	share->bytes += count;
 	note_moved(c, to, count);
-	pass_on(c, to, span_of(buffer, count));
+	pass_on(c, from, to, span_of(buffer, count));
 	return IO_OK;
 }
 

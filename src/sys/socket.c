@@ -263,8 +263,8 @@ socket_read(int fd, void *buffer, size_t size, size_t *count)
 	return receive(fd, buffer, size, MSG_DONTWAIT, count);
 }
 
-enum io
-socket_write(int fd, const void *data, size_t len, size_t *count)
+static enum io
+send_with(int fd, const void *data, size_t len, int flags, size_t *count)
 {
 	ssize_t n;
 
@@ -272,12 +272,24 @@ socket_write(int fd, const void *data, size_t len, size_t *count)
 	if (len == 0)
 		return IO_OK;
 	do
-		n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return failure();
 	*count = (size_t)n;
 	return IO_OK;
+}
+
+enum io
+socket_write(int fd, const void *data, size_t len, size_t *count)
+{
+	return send_with(fd, data, len, 0, count);
+}
+
+enum io
+socket_write_more(int fd, const void *data, size_t len, size_t *count)
+{
+	return send_with(fd, data, len, MSG_MORE, count);
 }
 
 void

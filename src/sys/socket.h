@@ -43,6 +43,8 @@ int socket_local_addr(int fd, struct addr *out) MUST_CHECK;
 enum io socket_peek(int fd, void *buffer, size_t size, size_t *count);
 enum io socket_read(int fd, void *buffer, size_t size, size_t *count);
 enum io socket_write(int fd, const void *data, size_t len, size_t *count);
+/* The same; more comes at once, or the end: the kernel may wait for it. */
+enum io socket_write_more(int fd, const void *data, size_t len, size_t *count);
 
 /* How many bytes must wait before the socket counts as readable (SO_RCVLOWAT);
  * 1 is normal. */

@@ -297,6 +297,12 @@ tls_write(struct tls_stream *s, struct span bytes)
 	return io;
 }
 
+void
+tls_expect_more(struct tls_stream *s, bool more)
+{
+	s->more = more;
+}
+
 bool
 tls_has_unsent(const struct tls_stream *s)
 {

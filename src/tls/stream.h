@@ -108,6 +108,9 @@ enum io tls_read(
  */
 #define TLS_WRITE_MAX_BYTES (256 * 1024)
 enum io tls_write(struct tls_stream *s, struct span bytes);
+/* Behind what is written from now on comes more at once, or the end of the
+ * direction: the kernel may make one segment of it (MSG_MORE). */
+void tls_expect_more(struct tls_stream *s, bool more);
 bool tls_has_unsent(const struct tls_stream *s);
 enum io tls_flush(struct tls_stream *s); /* IO_OK: nothing is unsent */
 /* Forgets what is unsent; nothing can be written after that, only read. */

@@ -83,6 +83,7 @@ struct tls_stream {
 	bool shut : 1;	   /* ours was said */
 	bool lazy : 1;	   /* what is kept may wait for something to go with */
 	bool spoke : 1;	   /* the peer, after its handshake */
+	bool more : 1;	   /* see tls_expect_more */
 	bool alert_received : 1;
 	unsigned dry_count : 2; /* reads that have met an empty socket */
 	unsigned blocked : 2;	/* bits of enum tls_blocked */

@@ -49,11 +49,12 @@ spill(struct tls_stream *s, const uint8_t *data, size_t len)
 static enum io
 send_some(struct tls_stream *s, const uint8_t *data, size_t len, size_t *taken)
 {
+	int flags = MSG_NOSIGNAL | (s->more ? MSG_MORE : 0);
 	ssize_t n;
 
 	*taken = 0;
 	do
-		n = send(s->fd, data, len, MSG_NOSIGNAL);
+		n = send(s->fd, data, len, flags);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0) {
 		*taken = (size_t)n;

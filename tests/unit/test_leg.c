@@ -337,6 +337,32 @@ START_TEST(a_fin_ends_one_direction)
 }
 END_TEST
 
+/* Nothing arrives until the FIN does, and then both: one segment. */
+START_TEST(what_is_followed_by_the_fin_goes_with_it)
+{
+	char data[8];
+	size_t count;
+
+	leg_expect_more(&leg, true);
+	ck_assert_int_eq(leg_write(&leg, span_text("bye"), &count), IO_OK);
+	ck_assert_int_eq(recv(peer, data, sizeof(data), MSG_DONTWAIT), -1);
+	ck_assert_int_eq(errno, EAGAIN);
+	leg_shut(&leg);
+	ck_assert_int_eq(recv(peer, data, sizeof(data), 0), 3);
+	ck_assert_int_eq(recv(peer, data, sizeof(data), 0), 0);
+}
+END_TEST
+
+START_TEST(an_announced_fin_is_an_end_only_without_an_error)
+{
+	leg_note(&leg, EPOLLIN | EPOLLRDHUP);
+	ck_assert(leg.ending);
+	leg_note(&leg, EPOLLIN | EPOLLRDHUP | EPOLLERR | EPOLLHUP);
+	ck_assert(!leg.ending);
+	ck_assert(leg.hung_up);
+}
+END_TEST
+
 START_TEST(closing_says_fin_and_forgets)
 {
 	size_t count;
@@ -405,6 +431,8 @@ add(TCase *tcase)
 	    tcase, a_reset_that_a_write_met_ends_reading_with_an_error);
 	tcase_add_test(tcase, a_flush_meets_the_reset_too);
 	tcase_add_test(tcase, a_fin_ends_one_direction);
+	tcase_add_test(tcase, what_is_followed_by_the_fin_goes_with_it);
+	tcase_add_test(tcase, an_announced_fin_is_an_end_only_without_an_error);
 	tcase_add_test(tcase, closing_says_fin_and_forgets);
 	tcase_add_test(tcase, aborting_says_reset);
 	tcase_add_test(tcase, an_event_that_was_under_way_finds_nobody);
