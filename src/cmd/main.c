@@ -4,6 +4,7 @@
 
 #include "base/nearest.h"
 #include "cmd/usage.h"
+#include "tls/version.h"
 
 #define HELP_SIZE 16384
 
@@ -123,6 +124,7 @@ unknown_command(int argc, char **argv)
 int
 main(int argc, char **argv)
 {
+	tls_library_keep();
 	if (argc < 2) {
 		say_error("which command? see lunette --help");
 		return EXIT_USAGE;

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "tls/version.h"
 
 /* --- the journal --- */
 
@@ -137,6 +138,7 @@ bench_init(struct bench *b)
 		.level = LOG_LEVEL_DEBUG,
 	};
 
+	tls_library_keep();
 	signal(SIGPIPE, SIG_IGN);
 	memset(b, 0, sizeof(*b));
 	b->folder = make_folder();
