@@ -59,9 +59,10 @@ add_ssl(struct conn *c, struct proxy_writer *w, bool with_certificate)
 	tls_facts(c->client.tls, &facts);
 	ssl = (struct proxy_ssl){
 		.version = span_text(facts.version_name),
-		.cipher = span_text(facts.cipher_suite),
+		.cipher = span_text(facts.cipher_name),
 		.group = span_text(facts.group),
 		.signature_scheme = span_text(facts.signature),
+		.signature_algorithm = span_text(facts.server_signature),
 		.key_algorithm = span_text(facts.server_key),
 	};
 	if (peer) {

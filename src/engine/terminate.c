@@ -322,6 +322,12 @@ fail(struct conn *c)
 {
 	const struct tls_failure *f = tls_failure(c->client.tls);
 
+	if (f->fingerprint[0])
+		LOG_LIMITED(LOG_LEVEL_INFO, "a client's certificate is refused",
+		    LOG_TEXT("id", c->facts.id),
+		    LOG_ADDR("client", &c->facts.client),
+		    LOG_TEXT("fingerprint_sha256", f->fingerprint),
+		    LOG_TEXT("error", f->detail));
 	conn_note_alert(c, f);
 	conn_close(c, faults[f->fault].reason, faults[f->fault].way,
 	    f->fault == TLS_FAULT_CLOSED ? "in the TLS handshake" : f->detail);

@@ -19,15 +19,16 @@ static const struct {
 	{ EVP_PKEY_RSA, NID_sha512, "rsa_pkcs1_sha512" },
 };
 
+/* As in the registry of IANA. */
 static const struct {
 	int nid;
 	const char *name;
 } groups[] = {
-	{ NID_X25519, "X25519" },
-	{ NID_X9_62_prime256v1, "P-256" },
-	{ NID_secp384r1, "P-384" },
-	{ NID_secp521r1, "P-521" },
-	{ NID_X448, "X448" },
+	{ NID_X25519, "x25519" },
+	{ NID_X9_62_prime256v1, "secp256r1" },
+	{ NID_secp384r1, "secp384r1" },
+	{ NID_secp521r1, "secp521r1" },
+	{ NID_X448, "x448" },
 };
 
 static const char *
@@ -61,6 +62,7 @@ facts_note(struct tls_stream *s)
 
 	if (!key || SSL_session_reused(s->ssl))
 		return;
+	s->server_signature = OBJ_nid2sn(X509_get_signature_nid(own));
 	switch (EVP_PKEY_get_base_id(key)) {
 	case EVP_PKEY_ED25519:
 		snprintf(s->server_key, sizeof(s->server_key), "ED25519");
@@ -111,6 +113,7 @@ tls_facts(const struct tls_stream *s, struct tls_facts *out)
 	out->version_name = SSL_get_version(s->ssl);
 	out->cipher_suite =
 	    SSL_CIPHER_standard_name(SSL_get_current_cipher(s->ssl));
+	out->cipher_name = SSL_get_cipher_name(s->ssl);
 	out->group = group_name(s->ssl);
 	SSL_get0_alpn_selected(s->ssl, &alpn, &alpn_len);
 	out->alpn = span_of(alpn, alpn_len);
@@ -120,6 +123,7 @@ tls_facts(const struct tls_stream *s, struct tls_facts *out)
 		tell_signatures(s->ssl, out);
 	if (s->server_key[0] != '\0')
 		out->server_key = s->server_key;
+	out->server_signature = s->server_signature;
 }
 
 const struct peer *

@@ -2,13 +2,13 @@
  * A stream: TLS over one connected, non-blocking socket that somebody else owns
  * and watches, as server (tls_accept) or client (tls_connect).
  *
- * Life: made, tls_handshake until it is done or failed, read and write, tls_shut
- * once to say close_notify, tls_free at any moment. Nothing waits: IO_AGAIN says
- * that the socket was not ready, and `tls_blocked_on` for what. Records are
- * written in batches; what the socket does not take is kept here and must be
- * flushed before more can be written. Nothing stays in here that was received:
- * a read that ends with IO_AGAIN has given everything out, but for part of a
- * record.
+ * Life: made, tls_handshake until it is done or failed, read and write,
+ * tls_shut once to say close_notify, tls_free at any moment. Nothing waits:
+ * IO_AGAIN says that the socket was not ready, and `tls_blocked_on` for what.
+ * Records are written in batches; what the socket does not take is kept here
+ * and must be flushed before more can be written. Nothing stays in here that
+ * was received: a read that ends with IO_AGAIN has given everything out, but
+ * for part of a record.
  *
  * Belongs to the thread of its context. Sources: RFC 8446, RFC 5246, RFC 7301.
  */
@@ -29,18 +29,19 @@ enum tls_version { TLS_VERSION_1_2 = 0x0303, TLS_VERSION_1_3 = 0x0304 };
 
 /* What an endpoint (or a policy) says about termination. Lent for the call. */
 struct tls_server_settings {
-	const struct key_choice *keys; /* not empty */
+	const struct key_choice *keys;	   /* not empty */
 	uint16_t min_version, max_version; /* enum tls_version */
 	/* ProtocolNameList without its length; empty: ALPN is not spoken, and
 	 * what the client offers is ignored. No overlap is alert 120. */
 	struct span alpn;
 	enum client_auth auth;
 	struct trust *trust; /* of client certificates; counted by the stream */
-	/* The name of the hello that was judged (empty: none): another one after
-	 * a HelloRetryRequest is alert 47. */
+	/* The name of the hello that was judged (empty: none): another one
+	 * after a HelloRetryRequest is alert 47. */
 	struct span name;
-	/* Sessions never cross endpoints: RFC 8446 section 4.6.1, and what peers
-	 * got wrong. With mode, trust and versions it makes the id context. */
+	/* Sessions never cross endpoints: RFC 8446 section 4.6.1, and what
+	 * peers got wrong. With mode, trust and versions it makes the id
+	 * context. */
 	const char *endpoint_id;
 	uint32_t session_life_s; /* from the full handshake on; 0: no tickets */
 	/* The hello says that the client can use a ticket: one that cannot is
@@ -49,14 +50,14 @@ struct tls_server_settings {
 };
 
 /* NULL without memory. The hello is still in the socket. */
-struct tls_stream *tls_accept(struct tls_context *c, int fd,
-    const struct tls_server_settings *settings);
+struct tls_stream *tls_accept(
+    struct tls_context *c, int fd, const struct tls_server_settings *settings);
 
 /* How to speak to a `tls://` upstream. Lent for the call. */
 struct tls_client_settings {
 	struct trust *trust; /* NULL: the certificate is not verified */
-	/* SNI and, with trust, what the certificate must be for: a host name, or
-	 * an IP literal (then no SNI is sent). Empty: neither. */
+	/* SNI and, with trust, what the certificate must be for: a host name,
+	 * or an IP literal (then no SNI is sent). Empty: neither. */
 	struct span server_name;
 	struct certificate *certificate; /* ours, if asked for; NULL: none */
 	struct span alpn; /* offered: ProtocolNameList; empty: none */
@@ -65,17 +66,17 @@ struct tls_client_settings {
 	struct span address;
 };
 
-struct tls_stream *tls_connect(struct tls_context *c, int fd,
-    const struct tls_client_settings *settings);
+struct tls_stream *tls_connect(
+    struct tls_context *c, int fd, const struct tls_client_settings *settings);
 
 void tls_free(struct tls_stream *s); /* NULL is harmless; says nothing */
 
 /*
  * One step. IO_OK: done. IO_AGAIN: wait. IO_ERROR: failed, see tls_failure; the
  * alert is sent as far as the socket took it. What came behind the handshake is
- * kept: read before you wait for the socket. A server's ticket of TLS 1.3 is held
- * back, and is not "unsent": it goes with the first bytes that are written, or
- * alone when a read finds that the client waits.
+ * kept: read before you wait for the socket. A server's ticket of TLS 1.3 is
+ * held back, and is not "unsent": it goes with the first bytes that are
+ * written, or alone when a read finds that the client waits.
  */
 enum io tls_handshake(struct tls_stream *s);
 
@@ -95,16 +96,16 @@ unsigned tls_blocked_on(const struct tls_stream *s);
  * Plaintext. IO_OK with `*count` > 0, and TLS_BLOCKED_READ then says that the
  * socket gave less than was asked of it; IO_AGAIN, only after the socket itself
  * said EAGAIN; IO_EOF after close_notify, or
- * after a FIN without one (see tls_truncated); IO_ERROR after a reset (errno) or
- * a bad record (see tls_failure; the alert was sent).
+ * after a FIN without one (see tls_truncated); IO_ERROR after a reset (errno)
+ * or a bad record (see tls_failure; the alert was sent).
  */
 enum io tls_read(
     struct tls_stream *s, void *buffer, size_t size, size_t *count);
 
 /*
- * Takes all bytes, at most TLS_WRITE_MAX_BYTES, when nothing is unsent: IO_OK if
- * the socket has taken them too, IO_AGAIN if some are kept (tls_flush), IO_ERROR
- * after a reset or without memory (errno).
+ * Takes all bytes, at most TLS_WRITE_MAX_BYTES, when nothing is unsent: IO_OK
+ * if the socket has taken them too, IO_AGAIN if some are kept (tls_flush),
+ * IO_ERROR after a reset or without memory (errno).
  */
 #define TLS_WRITE_MAX_BYTES (256 * 1024)
 enum io tls_write(struct tls_stream *s, struct span bytes);
@@ -127,7 +128,7 @@ bool tls_truncated(const struct tls_stream *s);
 enum tls_fault {
 	TLS_FAULT_NONE,
 	TLS_FAULT_ALERT_RECEIVED, /* the peer gave up, with `alert` */
-	TLS_FAULT_PROTOCOL, /* we gave up, with `alert`, for `detail` */
+	TLS_FAULT_PROTOCOL,	  /* we gave up, with `alert`, for `detail` */
 	TLS_FAULT_CERTIFICATE_MISSING,
 	TLS_FAULT_CERTIFICATE_INVALID, /* verification; `detail` says why */
 	TLS_FAULT_CLOSED,	       /* EOF in the middle */
@@ -148,15 +149,18 @@ const struct tls_failure *tls_failure(const struct tls_stream *s);
 
 /* What was agreed, once the handshake is done. Texts are OpenSSL's. */
 struct tls_facts {
-	uint16_t version; /* enum tls_version */
-	const char *version_name;	   /* "TLSv1.3" */
-	const char *cipher_suite;	   /* "TLS_AES_128_GCM_SHA256" */
-	const char *group;		   /* "X25519", or NULL */
-	const char *peer_signature;	   /* the client's scheme, or NULL */
-	/* Of this handshake; NULL after a resumption, which has none of them. */
-	const char *signature;		   /* ours: "ecdsa_secp256r1_sha256" */
-	const char *server_key;		   /* our key: "EC256", "RSA2048" */
-	struct span alpn;		   /* empty: none; lives with `s` */
+	uint16_t version;	  /* enum tls_version */
+	const char *version_name; /* "TLSv1.3" */
+	const char *cipher_suite; /* IANA's: "TLS_AES_128_GCM_SHA256" */
+	const char *cipher_name;  /* OpenSSL's: "ECDHE-RSA-AES128-GCM-SHA256" */
+	const char *group;	  /* IANA's: "x25519", or NULL */
+	/* Of this handshake; NULL after a resumption, which has none of them.
+	 */
+	const char *peer_signature;   /* the client's scheme */
+	const char *signature;	      /* ours: "ecdsa_secp256r1_sha256" */
+	const char *server_key;	      /* our key: "EC256", "RSA2048" */
+	const char *server_signature; /* on our certificate: "RSA-SHA256" */
+	struct span alpn;	      /* empty: none; lives with the stream */
 	bool resumed;
 	bool peer_verified; /* its certificate was verified (now or before) */
 };

@@ -89,6 +89,7 @@ struct tls_stream {
 	unsigned blocked : 2;	/* bits of enum tls_blocked */
 	uint8_t alert;		/* that ended it, or 0 */
 	char server_key[SERVER_KEY_SIZE];
+	const char *server_signature; /* OpenSSL's; NULL: not known */
 };
 
 /* --- context.c --- */

@@ -57,10 +57,13 @@ START_TEST(facts_of_both_versions)
 	    f.cipher_suite, _i ? "TLS_AES_128_GCM_SHA256"
 			       : "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
 	if (_i)
-		ck_assert_str_eq(f.group, "X25519");
+		ck_assert_str_eq(f.group, "x25519");
 	ck_assert_str_eq(f.signature, "ecdsa_secp256r1_sha256");
 	ck_assert_ptr_null(f.peer_signature);
 	ck_assert_str_eq(f.server_key, "EC256");
+	ck_assert_str_eq(f.server_signature, "ecdsa-with-SHA256");
+	ck_assert_str_eq(f.cipher_name,
+	    _i ? "TLS_AES_128_GCM_SHA256" : "ECDHE-ECDSA-AES128-GCM-SHA256");
 	ck_assert(span_is(f.alpn, "h2"));
 	ck_assert(!f.resumed && !f.peer_verified);
 	ck_assert_ptr_null(tls_peer(scene.server));
