@@ -4,6 +4,8 @@
 #include <openssl/err.h>
 #include <stdlib.h>
 
+#include "wire/alert.h"
+
 #define ALERT_LEVEL_FATAL 2
 
 static const struct tls_failure none;
@@ -106,6 +108,15 @@ tell_socket(struct tls_stream *s, struct tls_failure *f)
 	f->fault = TLS_FAULT_RESET;
 }
 
+/* OpenSSL 3.0 has no words for certificate_required and other young alerts. */
+static const char *
+describe(uint8_t alert)
+{
+	const char *name = alert_name(alert);
+
+	return name ? name : SSL_alert_desc_string_long(alert);
+}
+
 static void
 tell(struct tls_stream *s, struct tls_failure *f)
 {
@@ -115,7 +126,7 @@ tell(struct tls_stream *s, struct tls_failure *f)
 	f->alert = s->alert;
 	if (s->alert && s->alert_received) {
 		f->fault = TLS_FAULT_ALERT_RECEIVED;
-		f->detail = SSL_alert_desc_string_long(s->alert);
+		f->detail = describe(s->alert);
 	} else if (s->handshake && s->handshake->refused) {
 		tell_refusal(s, f);
 	} else if (out_of_memory) {
