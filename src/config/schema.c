@@ -156,8 +156,10 @@ static const struct section log_section = SECTION(log_keys);
 static const struct key ticket_keys[] = {
 	{ "keys", read_readable_file, "file", IN(snapshot, ticket_keys),
 	    .shown = "made and rotated here",
-	    .help = "Keys of 80 bytes, raw or in base64 a line each; the last "
-		    "one seals, all open. For several edges that know each "
+	    .help = "Keys of 80 bytes, raw or in base64 a line each; all of "
+		    "them open, the last but one seals (the only one, if "
+		    "there is one): so a new key is known to every edge "
+		    "before it is used. For several edges that know each "
 		    "other's sessions." },
 	{ "life", DURATION(0, DAYS(7)), IN(snapshot, session_life_ms),
 	    .fallback = "2h",
