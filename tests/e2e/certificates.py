@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import hashlib
 import math
 import os
 import random
@@ -41,7 +42,6 @@ class Pair(NamedTuple):
             "-----END CERTIFICATE-----\n")
 
     def fingerprint(self):
-        import hashlib
         return hashlib.sha256(self.der()).hexdigest()
 
     def settings(self, **more):
@@ -103,7 +103,7 @@ class Authority:
             os.rename(made.crt, self.crt)
             os.rename(made.key, self.key)
         else:
-            openssl("req", "-x509", *KEYS[key], "-nodes", "-days", "30",
+            openssl("req", "-x509", *KEYS[key], "-nodes", "-days", "365",
                     "-subj", f"/CN={name}", "-keyout", self.key,
                     "-addext", "keyUsage=critical,keyCertSign,cRLSign",
                     "-out", self.crt)
@@ -116,7 +116,7 @@ class Authority:
                 f.write("%x\n" % random.randrange(2 ** 62, 2 ** 63))
 
     def leaf(self, *names, subject=None, uris=(), unit=None, key="ec",
-             begin=-DAY, end=5 * DAY, usage=None, extensions=(),
+             begin=-DAY, end=90 * DAY, usage=None, extensions=(),
              chain=False):
         """A certificate for these DNS names. `chain`: with the CAs between
         it and the root. `key` may be the path of an existing one."""
@@ -157,7 +157,7 @@ class Authority:
     def revoke(self, pair):
         openssl("ca", "-config", self.config, "-revoke", pair.crt)
 
-    def crl(self, path=None, days=2):
+    def crl(self, path=None, days=30):
         """Writes the list of what was revoked so far."""
         path = path or os.path.join(self.folder, "ca.crl")
         openssl("ca", "-config", self.config, "-gencrl", "-crldays", days,
@@ -165,28 +165,28 @@ class Authority:
         os.rename(path + ".new", path)
         return path
 
-    def deep(self, depth, name):
+    def deep(self, depth):
         """A leaf under so many CAs, each signed by the one before; all in
-        its file."""
-        stem = os.path.join(self.folder, f"deep{depth}")
-        made = Pair(stem + ".pem", stem + ".key")
-        openssl("genpkey", "-algorithm", "ec", "-pkeyopt",
-                "ec_paramgen_curve:P-256", "-out", made.key)
-        openssl("pkey", "-in", made.key, "-pubout", "-out", stem + ".pub")
+        its file. One key is enough for them, so we sign by ourselves:
+        openssl would take seconds."""
+        stem = os.path.join(self.folder, "deep")
+        primes = weak_rsa_key(stem + ".key", 2048, 128)
+        top = self.leaf(subject="/CN=deep 000", key=stem + ".key",
+                        extensions=["basicConstraints=critical,CA:true"])
         with open(stem + ".ext", "w") as f:
             f.write("basicConstraints=critical,CA:true\n")
-        files, signer = [], (self.crt, self.key)
-        for level in range(depth + 1):
-            out = f"{stem}-{level}.pem"
-            last = level == depth
-            openssl("x509", "-new", "-subj", f"/CN={name} {level}",
-                    "-force_pubkey", stem + ".pub", "-CA", signer[0], "-CAkey",
-                    signer[1], "-days", "2", "-set_serial", 5000 + level,
-                    *([] if last else ["-extfile", stem + ".ext"]),
-                    "-out", out)
-            files.insert(0, out)
-            signer = (out, made.key)
-        append(made.crt, *files)
+        openssl("pkey", "-in", top.key, "-pubout", "-out", stem + ".pub")
+        openssl("x509", "-new", "-subj", "/CN=deep 001", "-force_pubkey",
+                stem + ".pub", "-CA", top.crt, "-CAkey", top.key, "-days",
+                "2", "-extfile", stem + ".ext", "-out", stem + ".pem")
+        second = Pair(stem + ".pem", top.key).der()
+        chain = [top.der(), second] + [
+            renamed(second, {b"deep 000": b"deep %03d" % (n - 1),
+                             b"deep 001": b"deep %03d" % n}, primes)
+            for n in range(2, depth + 1)]
+        made = Pair(stem + "-chain.pem", top.key)
+        with open(made.crt, "w") as f:
+            f.writelines(map(ssl.DER_cert_to_PEM_cert, reversed(chain)))
         return made
 
     def ocsp_response(self, pair, path, *, status=None, days=2):
@@ -261,6 +261,25 @@ def variants(pair, names, mark):
             changed[:start + 4] + mark + changed[start + 8:])
 
 
+def renamed(der, names, primes):
+    """The certificate with other names of the same length in it, signed
+    again with the key of these primes (SHA-256, RFC 8017 section 9.2)."""
+    tbs = der[4:8 + int.from_bytes(der[6:8], "big")]
+    tail = der[4 + len(tbs):-256]
+    for old, new in names.items():
+        tbs = tbs.replace(old, b"\0" + new[1:])
+    tbs = tbs.replace(b"\0eep", b"deep")
+    digest = bytes.fromhex("3031300d060960864801650304020105000420") + \
+        hashlib.sha256(tbs).digest()
+    padded = b"\0\1" + b"\xff" * (253 - len(digest)) + b"\0" + digest
+    n, signature = math.prod(primes), 0
+    for p in primes:  # much faster than with n
+        part = pow(int.from_bytes(padded, "big"), pow(65537, -1, p - 1), p)
+        signature += part * (n // p) * pow(n // p, -1, p)
+    signature %= n
+    return der[:4] + tbs + tail + signature.to_bytes(256, "big")
+
+
 # A huge RSA key at once: of many small primes instead of two large ones.
 
 def is_prime(n):
@@ -285,7 +304,7 @@ def is_prime(n):
 
 def prime(bits):
     while True:
-        n = random.getrandbits(bits) | 3 << bits - 2 | 1
+        n = random.getrandbits(bits) | 0xff << bits - 8 | 1
         if is_prime(n) and (n - 1) % 65537:
             return n
 
@@ -302,16 +321,18 @@ def der_length(n):
     return bytes([128 | len(size)]) + size
 
 
-def huge_rsa_key(path, bits=16384, part=256):
-    """Writes an RSA key that works, though it would protect nothing."""
-    def half():
-        primes = [prime(part) for _ in range(bits // part // 2)]
-        return math.prod(primes), math.lcm(*(p - 1 for p in primes))
+def weak_rsa_key(path, bits, part=256):
+    """Writes an RSA key that works, though it would protect nothing; returns
+    its primes."""
     while True:
-        (p, lp), (q, lq) = half(), half()
+        primes = list({prime(part) for _ in range(bits // part)})
+        half = bits // part // 2
+        p, q = math.prod(primes[:half]), math.prod(primes[half:])
         n = p * q
-        if math.gcd(p, q) == 1 and n.bit_length() > bits - 64:
+        if len(primes) == bits // part and n.bit_length() > bits - 8:
             break
+    lp, lq = (math.lcm(*(p - 1 for p in some)) for some in
+              (primes[:half], primes[half:]))
     e = 65537
     numbers = [0, n, e, pow(e, -1, math.lcm(lp, lq)), p, q,
                pow(e, -1, lp), pow(e, -1, lq), pow(q, -1, p)]
@@ -322,4 +343,4 @@ def huge_rsa_key(path, bits=16384, part=256):
         f.write("-----BEGIN RSA PRIVATE KEY-----\n")
         f.writelines(text[i:i + 64] + "\n" for i in range(0, len(text), 64))
         f.write("-----END RSA PRIVATE KEY-----\n")
-    return path
+    return primes

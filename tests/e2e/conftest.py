@@ -6,12 +6,14 @@
 import os
 import shutil
 import socket
+import subprocess
 
 import pytest
 
 from certificates import Certificates
 from edge import binary
 from scene import Scene
+from waiting import SANITIZED
 
 PROGRAMS = ["openssl", "curl", "nginx", "haproxy"]
 
@@ -64,3 +66,17 @@ def ipv6():
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 on loopback")
+
+
+@pytest.fixture
+def shim(scene):
+    if SANITIZED:
+        pytest.skip("a sanitizer has an allocator of its own")
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if not compiler:
+        pytest.skip("no C compiler")
+    source = os.path.join(os.path.dirname(__file__), "shim_malloc.c")
+    library = scene.path("shim.so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library,
+                    source], check=True)
+    return library

@@ -31,6 +31,15 @@ EXTRA_DIST += \
 	tests/e2e/test_15_malloc.py \
 	tests/e2e/test_16_running.py \
 	tests/e2e/test_17_readme.py \
+	tests/e2e/test_18_termination.py \
+	tests/e2e/test_19_alerts.py \
+	tests/e2e/test_20_resumption.py \
+	tests/e2e/test_21_mutual_tls.py \
+	tests/e2e/test_22_reencryption.py \
+	tests/e2e/test_23_tls_relay.py \
+	tests/e2e/test_24_certificates.py \
+	tests/e2e/test_25_tls_limits.py \
+	tests/e2e/test_26_tls_secrets.py \
 	tests/e2e/test_28_termination_commands.py \
 	tests/e2e/tlspeer.py \
 	tests/e2e/tlsupstream.py \

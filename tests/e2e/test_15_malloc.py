@@ -1,14 +1,12 @@
 """RE-13: the n-th allocation fails; that connection ends, nothing else."""
 
 import os
-import shutil
-import subprocess
 
 import pytest
 
 import hello
 from upstream import answer_and_close
-from waiting import SANITIZED, until
+from waiting import until
 
 POLICY = """
     local lunette = require "lunette"
@@ -19,20 +17,6 @@ POLICY = """
       return { tags = { all = table.concat(t, ","), who = conn.client_ip } }
     end
 """
-
-
-@pytest.fixture
-def shim(scene):
-    if SANITIZED:
-        pytest.skip("a sanitizer has an allocator of its own")
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        pytest.skip("no C compiler")
-    source = os.path.join(os.path.dirname(__file__), "shim_malloc.c")
-    library = scene.path("shim.so")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library,
-                    source], check=True)
-    return library
 
 
 @pytest.mark.parametrize("what", ["connections", "policy", "reload"])

@@ -39,12 +39,23 @@ class Refused(Exception):
 
 def alert_in(error):
     """The number of the alert that an error of OpenSSL stands for, if the
-    peer sent one."""
-    reason = getattr(error, "reason", None) or ""
-    for start in ("TLSV1_ALERT_", "SSLV3_ALERT_", "TLSV13_ALERT_", "TLSV1_"):
-        if reason.startswith(start):
-            return ALERTS.get(reason[len(start):])
+    peer sent one. (Python has no symbol for some of the texts.)"""
+    text = str(error).lower().replace(" ", "_")
+    if "alert" in text or "tlsv1_unrecognized_name" in text:
+        for name, number in ALERTS.items():
+            if name.lower() in text:
+                return number
     return None
+
+
+def standard_name(cipher):
+    """ECDHE-RSA-AES128-GCM-SHA256 as RFC 5289 names it."""
+    if cipher.startswith("TLS_"):
+        return cipher
+    kind, key, rest = cipher.split("-", 2)
+    rest = rest.replace("-", "_").replace("AES", "AES_").replace(
+        "POLY1305", "POLY1305_SHA256")
+    return f"TLS_{kind}_{key}_WITH_{rest}"
 
 
 def client_context(ca=None, *, version=None, alpn=None, cert=None,
@@ -267,7 +278,7 @@ class Tls:
 
     def facts(self):
         return {"version": self.tls.version()[4:],
-                "cipher_suite": self.tls.cipher()[0],
+                "cipher_suite": standard_name(self.tls.cipher()[0]),
                 "negotiated_alpn": self.tls.selected_alpn_protocol(),
                 "session_resumed": self.tls.session_reused}
 

@@ -129,6 +129,7 @@ def web(arrival):
     """One answer to one HTTP request."""
     while b"\r\n\r\n" not in arrival.data:
         if not arrival.read_step():
+            arrival.close()
             return
     try:
         arrival.send(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n"
