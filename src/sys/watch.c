@@ -226,6 +226,7 @@ go_blind(struct watch *w, const char *path, int error)
 	    LOG_TEXT("hint",
 		error == ENOSPC	  ? "raise fs.inotify.max_user_watches"
 		: error == EMFILE ? "raise fs.inotify.max_user_instances"
+		: error == EACCES ? "let this user read the folder"
 				  : ""),
 	    LOG_ERRNO(error));
 }
