@@ -14,6 +14,8 @@ tests_unit_test_pairs_LDADD = $(ENGINE_LIBS)
 
 tests_unit_test_expiry_SOURCES = tests/unit/test_expiry.c $(RENEWAL_BENCH)
 tests_unit_test_expiry_CPPFLAGS = $(RENEWAL_CPPFLAGS)
+tests_unit_test_expiry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=calloc \
+	-Wl,--wrap=realloc
 tests_unit_test_expiry_LDADD = $(ENGINE_LIBS)
 
 # --wrap=clock_ms lets days pass without waiting for them.

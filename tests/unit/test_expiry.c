@@ -2,7 +2,28 @@
 
 #include <stdio.h>
 
+#include "faults.h"
 #include "renewal_bench.h"
+
+FAULT(calloc);
+FAULT(realloc);
+
+void *__real_calloc(size_t n, size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *
+__wrap_calloc(size_t n, size_t size)
+{
+	return fault_hits(&calloc_fault) ? NULL : __real_calloc(n, size);
+}
+
+void *
+__wrap_realloc(void *p, size_t size)
+{
+	return fault_hits(&realloc_fault) ? NULL : __real_realloc(p, size);
+}
 
 #define EVENT "\"event_type\":\"certificate_expiring.v0\""
 
@@ -248,6 +269,32 @@ START_TEST(an_event_is_never_too_long)
 }
 END_TEST
 
+/* What cannot be remembered is told all the same, and told again. */
+START_TEST(without_memory)
+{
+	struct expiry *x;
+	unsigned lines = 0;
+
+	for (unsigned every = 1; every < 5; every++) {
+		struct one o;
+
+		setup(&o);
+		fault_set(&calloc_fault, every, ENOMEM);
+		fault_set(&realloc_fault, every, ENOMEM);
+		UNDER_FAULTS(x = expiry_new(o.bench.journal));
+		expiry_free(x);
+		for (int i = 0; i < 4; i++) {
+			UNDER_FAULTS(expiry_check(
+			    o.expiry, o.pairs, o.not_after - MADE_DAY));
+			ck_assert_uint_gt(check_at(&o, MADE_DAY), lines);
+		}
+		lines = check_at(&o, MADE_DAY);
+		teardown(&o);
+	}
+	expiry_free(NULL);
+}
+END_TEST
+
 START_TEST(what_is_in_no_place_has_no_end)
 {
 	struct one o;
@@ -270,6 +317,7 @@ add_tests(TCase *t)
 	tcase_add_test(t, who_is_renewed_is_watched_anew);
 	tcase_add_test(t, who_is_gone_is_forgotten);
 	tcase_add_test(t, an_event_is_never_too_long);
+	tcase_add_test(t, without_memory);
 	tcase_add_test(t, what_is_in_no_place_has_no_end);
 }
 

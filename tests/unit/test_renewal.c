@@ -388,6 +388,33 @@ START_TEST(trust_is_read_again)
 }
 END_TEST
 
+/* One bundle for two endpoints is read once, and a complaint made once. */
+START_TEST(trust_is_shared)
+{
+	struct one o;
+	struct bench *b = &o.bench;
+	struct made *other;
+
+	setup(&o);
+	bench_trust(b, "other.pem");
+	b->endpoints[1].upstream_tls.trust = bench_trust(b, "cas.pem");
+	b->endpoints[0].upstream_tls.trust = b->endpoints[1].termination.trust;
+	other = make((struct recipe){ .ca = true, .common_name = "other" });
+	start(&o);
+	bench_write_file(b, "cas.pem", "nonsense");
+	WAIT_FOR(logged(b, "CAs and CRLs not read again", "cas.pem") == 1);
+	bench_write_file(b, "cas.pem", "nonsense");
+	bench_write(b, "a", o.new);
+	WAIT_FOR(serves_leaf(&o, o.new));
+	bench_write_file(b, "cas.pem", join(b->ca->crt, other->crt, NULL));
+	WAIT_FOR(logged(b, "CAs and CRLs replaced", "cas=2") == 1);
+	ck_assert_uint_eq(logged(b, "CAs and CRLs replaced", NULL), 1);
+	ck_assert_uint_eq(
+	    logged(b, "CAs and CRLs not read again", "cas.pem"), 1);
+	teardown(&o);
+}
+END_TEST
+
 /* --- ticket keys --- */
 
 static void
@@ -541,6 +568,44 @@ START_TEST(staples_outlive_a_reload)
 	renewal_free(o.renewal);
 	o.renewal = NULL;
 	bench_copy_fini(&next);
+	responder_fini(&r);
+	teardown(&o);
+}
+END_TEST
+
+/* Two labels for one pair share its certificate, and its staple. */
+START_TEST(one_certificate_is_asked_for_once)
+{
+	struct one o;
+	struct responder r;
+	struct certificate_settings *pair;
+	size_t id;
+
+	setup(&o);
+	responder_init(&r, &o.bench);
+	id = bench_add(&o.bench, "b",
+	    make((struct recipe){ .issuer = o.bench.ca,
+		.names = "DNS:b.test",
+		.must_staple = true,
+		.ocsp_url = r.url }));
+	pair = &o.bench.pairs[o.bench.snapshot.certificate_count++];
+	*pair = (struct certificate_settings){
+		.label = strdup("second"),
+		.crt = strdup(path_of("b.crt")),
+		.key = strdup(path_of("b.key")),
+	};
+	ck_assert_int_eq(
+	    keyring_add(o.bench.snapshot.keyring, pair->label,
+		keyring_at(o.bench.snapshot.keyring, id), &pair->id),
+	    0);
+	start(&o);
+	WAIT_FOR(is_stapled(&o.bench, pair->id));
+	WAIT_FOR(logged(&o.bench, "OCSP answer stapled", NULL) == 1);
+	renewal_switch(o.renewal, &o.bench.generation);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	ck_assert_uint_eq(atomic_load(&r.asked), 1);
+	free(pair->label);
 	responder_fini(&r);
 	teardown(&o);
 }
@@ -733,11 +798,13 @@ add_tests(TCase *t)
 	tcase_add_test(t, a_folder_is_watched);
 	tcase_add_test(t, a_thousand_at_once);
 	tcase_add_test(t, trust_is_read_again);
+	tcase_add_test(t, trust_is_shared);
 	tcase_add_test(t, ticket_keys_are_read_again);
 	tcase_add_test(t, ticket_keys_are_rotated);
 	tcase_add_test(t, a_reload_switches);
 	tcase_add_test(t, many_reloads);
 	tcase_add_test(t, staples_outlive_a_reload);
+	tcase_add_test(t, one_certificate_is_asked_for_once);
 	tcase_add_test(t, who_is_replaced_is_stapled_anew);
 	tcase_add_test(t, a_file_of_a_staple_is_read_again);
 	tcase_add_test(t, who_runs_out_is_told_of);
