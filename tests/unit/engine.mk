@@ -88,12 +88,20 @@ tests_unit_test_engine_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=socket \
 	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc
 tests_unit_test_engine_faults_LDADD = $(ENGINE_LIBS)
 
-check_PROGRAMS += tests/unit/test_terminate
+TERMINATE_BENCH = tests/unit/terminate_bench.h tests/unit/stages_bench.h \
+	tests/unit/tls_client.c tests/unit/tls_client.h $(TLS_SUPPORT) \
+	$(ENGINE_BENCH)
+
+check_PROGRAMS += tests/unit/test_terminate tests/unit/test_reencrypt
 tests_unit_test_terminate_SOURCES = tests/unit/test_terminate.c \
-	tests/unit/stages_bench.h tests/unit/tls_client.c \
-	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
+	$(TERMINATE_BENCH)
 tests_unit_test_terminate_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_terminate_LDADD = $(ENGINE_LIBS)
+
+tests_unit_test_reencrypt_SOURCES = tests/unit/test_reencrypt.c \
+	$(TERMINATE_BENCH)
+tests_unit_test_reencrypt_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_reencrypt_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_terminate_faults
 tests_unit_test_terminate_faults_SOURCES = \

@@ -1,73 +1,8 @@
 /* TLS that ends at the edge, through a real edge with OpenSSL itself at both
  * ends: what each side sees, the alert, exactly one event. */
-#include "stages_bench.h"
+#include "terminate_bench.h"
 
 #include <openssl/x509v3.h>
-
-#include "tls_client.h"
-
-static struct made *ca, *client_ca, *other_ca;
-static struct made *client, *stranger;
-
-/* Made once: keys cost time. */
-static void
-make_all(void)
-{
-	if (ca)
-		return;
-	ca = make((struct recipe){ .ca = true });
-	client_ca = make((struct recipe){ .ca = true });
-	other_ca = make((struct recipe){ .ca = true });
-	client = make((struct recipe){ .issuer = client_ca,
-	    .common_name = "alice",
-	    .names = "URI:spiffe://example.test/payments",
-	    .extended_key_usage = "clientAuth" });
-	stranger = make((struct recipe){ .issuer = other_ca,
-	    .common_name = "mallory",
-	    .extended_key_usage = "clientAuth" });
-}
-
-static void
-add_certificate(const char *name, const char *names)
-{
-	struct made *leaf =
-	    make((struct recipe){ .issuer = ca, .names = names });
-	char file[64];
-
-	snprintf(file, sizeof(file), "%s.crt", name);
-	bench_script(&b, file, leaf->crt);
-	snprintf(file, sizeof(file), "%s.key", name);
-	bench_script(&b, file, leaf->key_pem);
-}
-
-static void
-prepare(void)
-{
-	setup();
-	make_all();
-	add_certificate("a", "DNS:a.test");
-	add_certificate("b", "DNS:b.test");
-	bench_script(&b, "clients.pem", client_ca->crt);
-	bench_script(&b, "others.pem", other_ca->crt);
-	bench_script(&b, "ca.pem", ca->crt);
-}
-
-#define CERTIFICATES                                      \
-	"certificates: [ { name: a, crt: $S/a.crt, key: " \
-	"$S/a.key }, { name: b, crt: $S/b.crt, key: "     \
-	"$S/b.key } ]\n"
-#define TERMINATED(more)                                                   \
-	"endpoints: [ { url: tls://a.test, terminate_at: edge, upstream: " \
-	"127.0.0.1:$P, " more " } ]\n"
-#define MUTUAL "mutual_tls: { cas: $S/clients.pem }"
-
-static bool
-hello(struct tls_end *t, struct tls_wish w)
-{
-	if (!w.name)
-		w.name = "a.test";
-	return tls_end_connect(t, bench_connect(&b), w);
-}
 
 static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
 
@@ -177,6 +112,43 @@ START_TEST(a_client_that_leaves_the_handshake)
 		reason_is("handshake_failed");
 		event_has("\"alert\":\"unknown_ca\",\"alert_received\":true");
 	}
+}
+END_TEST
+
+#define TERMINATING(rest)                                           \
+	EDGE("policy: { file: $S/p.lua }")                          \
+	CERTIFICATES                                                \
+	"endpoints: [ { url: tls://a.test, upstream: "              \
+	"127.0.0.1:$P }, { url: tls://b.test, terminate_at: edge, " \
+	"certificate: a, upstream: 127.0.0.1:$P, " rest " } ]\n"
+#define WITH_CAS "local cas = lunette.cas \"clients.pem\"\n"
+#define SCRIPT(body)                                     \
+	"local lunette = require \"lunette\"\n" WITH_CAS \
+	"return function(conn)\n" body "\nend\n"
+
+/* In its own stage, and in the middle of a script. */
+START_TEST(the_handshake_with_every_event)
+{
+	static const char *const reasons[] = {
+		[STAYS] = "handshake_timeout",
+		[SHUTS] = "client_closed",
+		[RESETS] = "client_reset",
+		[STOPPED] = "closed_by_operator",
+	};
+	bool by_script = _i > STOPPED;
+	enum then then = (enum then)(_i % (STOPPED + 1));
+	int fd;
+
+	bench_script(&b, "p.lua", SCRIPT("conn:terminate {}"));
+	bench_start(&b,
+	    by_script ? EDGE("timeouts: { handshake: 150ms }, policy: { file: "
+			     "$S/p.lua }") CERTIFICATES ENDPOINT
+		      : EDGE("timeouts: { handshake: 150ms }")
+			    CERTIFICATES TERMINATED(""));
+	fd = act(bench_client(&b, "a.test"), then);
+	reason_is(reasons[then]);
+	if (fd >= 0)
+		close(fd);
 }
 END_TEST
 
@@ -306,17 +278,6 @@ START_TEST(client_certificates)
 		event_has("\"client\":{\"subject\":{\"common_name\":\"alice\"");
 }
 END_TEST
-
-#define TERMINATING(rest)                                           \
-	EDGE("policy: { file: $S/p.lua }")                          \
-	CERTIFICATES                                                \
-	"endpoints: [ { url: tls://a.test, upstream: "              \
-	"127.0.0.1:$P }, { url: tls://b.test, terminate_at: edge, " \
-	"certificate: a, upstream: 127.0.0.1:$P, " rest " } ]\n"
-#define WITH_CAS "local cas = lunette.cas \"clients.pem\"\n"
-#define SCRIPT(body)                                     \
-	"local lunette = require \"lunette\"\n" WITH_CAS \
-	"return function(conn)\n" body "\nend\n"
 
 START_TEST(a_script_terminates_and_reads_the_certificate)
 {
@@ -488,137 +449,6 @@ START_TEST(handshakes_are_limited)
 }
 END_TEST
 
-/* ---- to the upstream ---- */
-
-#define REENCRYPTED(address, more)                                            \
-	EDGE("")                                                              \
-	CERTIFICATES "endpoints: [ { url: tls://a.test, terminate_at: edge, " \
-		     "upstream: \"tls://" address "\", " more " } ]\n"
-
-static struct made *backend;
-
-static struct tls_wish
-as_backend(void)
-{
-	if (!backend)
-		backend = make((struct recipe){
-		    .issuer = ca, .names = "DNS:backend.test,DNS:localhost" });
-	return (struct tls_wish){ .certificate = backend };
-}
-
-static const struct {
-	const char *settings, *fails;
-} verifications[] = {
-	{ "", NULL }, /* loopback */
-	{ "upstream_tls: { verify: false }", NULL },
-	{ "upstream_tls: { cas: $S/ca.pem, server_name: backend.test }", NULL },
-	{ "upstream_tls: { cas: $S/ca.pem, server_name: other.test }",
-	    "hostname mismatch" },
-	{ "upstream_tls: { cas: $S/ca.pem }", "IP address mismatch" },
-	{ "upstream_tls: { cas: $S/others.pem, server_name: backend.test }",
-	    "unable to get local issuer certificate" },
-	{ "upstream_tls: { verify: true, server_name: backend.test }",
-	    "unable to get local issuer certificate" },
-};
-
-START_TEST(an_upstream_is_verified)
-{
-	const char *fails = verifications[_i].fails;
-	struct tls_end t, up;
-	char yaml[1024];
-
-	snprintf(yaml, sizeof(yaml), REENCRYPTED("127.0.0.1:$P", "%s"),
-	    verifications[_i].settings);
-	bench_start(&b, yaml);
-	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
-	if (!fails) {
-		ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
-		tls_end_send(&t, "in");
-		tls_end_expect(&up, "in");
-		tls_end_send(&up, "out");
-		tls_end_expect(&t, "out");
-		tls_end_finish(&up);
-		tls_end_expect_close(&t);
-		tls_end_finish(&t);
-		tls_end_expect_close(&up);
-	} else {
-		(void)tls_end_accept(&up, bench_accept(&b), as_backend());
-		ck_assert_int_gt(tls_end_expect_alert(&up), 0);
-		tls_end_expect_close(&t);
-	}
-	tls_end_free(&t);
-	tls_end_free(&up);
-	reason_is(fails ? "upstream_tls_failed" : "upstream_closed");
-	if (fails)
-		event_has(fails);
-	event_has(fails ? "\"tls\":false" : "\"tls\":true");
-}
-END_TEST
-
-START_TEST(an_upstream_that_is_cut_off_looks_so)
-{
-	struct tls_end t, up;
-
-	bench_start(&b, REENCRYPTED("127.0.0.1:$P", ""));
-	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
-	ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
-	tls_end_send(&up, "half");
-	tls_end_cut(&up);
-	tls_end_expect(&t, "half");
-	tls_end_expect_truncation(&t);
-	tls_end_free(&t);
-	tls_end_free(&up);
-	reason_is("upstream_closed");
-	event_has("tls_truncated");
-}
-END_TEST
-
-START_TEST(the_next_upstream_is_tried_when_tls_fails)
-{
-	struct tls_end t, up;
-	char yaml[512];
-	uint16_t port;
-	int bad = socket_on_any_port(&port), fd;
-
-	snprintf(yaml, sizeof(yaml),
-	    EDGE("") CERTIFICATES "endpoints: [ { url: tls://a.test, "
-				  "terminate_at: edge, upstream: [ "
-				  "\"tls://127.0.0.1:%u\", "
-				  "\"tls://127.0.0.1:$P\" ] } ]\n",
-	    port);
-	bench_start(&b, yaml);
-	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
-	fd = accept_from(bad);
-	send_text(fd, "220 not TLS at all\r\n");
-	ck_assert(tls_end_accept(&up, bench_accept(&b), as_backend()));
-	tls_end_send(&up, "fine");
-	tls_end_expect(&t, "fine");
-	close(fd);
-	close(bad);
-	tls_end_free(&up);
-	tls_end_free(&t);
-	events_wait(&b.events, 1);
-}
-END_TEST
-
-START_TEST(an_upstream_that_says_nothing)
-{
-	struct tls_end t;
-	int up;
-
-	bench_start(&b, EDGE("timeouts: { handshake: 200ms }") CERTIFICATES
-	    "endpoints: [ { url: tls://a.test, terminate_at: edge, "
-	    "upstream: \"tls://127.0.0.1:$P\" } ]\n");
-	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
-	up = bench_accept(&b);
-	tls_end_expect_close(&t);
-	tls_end_free(&t);
-	reason_is("upstream_timeout");
-	event_has("in the TLS handshake");
-	close(up);
-}
-END_TEST
-
 /* What a script says of the client's certificate is not lost because nothing
  * of it ends here. */
 static const char *const unheard[] = {
@@ -643,55 +473,6 @@ START_TEST(a_rule_that_could_not_be_kept_denies)
 }
 END_TEST
 
-START_TEST(the_header_goes_in_clear_before_our_tls)
-{
-	struct tls_end t, up;
-	char got[16];
-	int fd;
-
-	bench_start(&b,
-	    REENCRYPTED("127.0.0.1:$P", "proxy_proto: 2, proxy_tlvs: [ssl]"));
-	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
-	fd = bench_accept(&b);
-	receive_bytes(fd, got, 16);
-	ck_assert_mem_eq(got, "\r\n\r\n\0\r\nQUIT\n", 12);
-	{
-		char rest[4096];
-		size_t len = (size_t)((uint8_t)got[14] << 8 | (uint8_t)got[15]);
-
-		receive_bytes(fd, rest, len);
-		ck_assert_ptr_nonnull(memmem(rest, len, "TLSv1.3", 7));
-	}
-	ck_assert(tls_end_accept(&up, fd, as_backend()));
-	tls_end_send(&t, "x");
-	tls_end_expect(&up, "x");
-	tls_end_free(&up);
-	tls_end_free(&t);
-	events_wait(&b.events, 1);
-}
-END_TEST
-
-/* What arrives still encrypted is never wrapped again. */
-START_TEST(passthrough_is_not_wrapped)
-{
-	struct tls_end t;
-	struct span sent = hello_for("a.test");
-	uint8_t got[1024];
-	int fd, up;
-
-	(void)t;
-	bench_start(&b, EDGE("") "endpoints: [ { url: tls://a.test, upstream: "
-				 "\"tls://127.0.0.1:$P\" } ]\n");
-	fd = bench_client(&b, "a.test");
-	up = bench_accept(&b);
-	receive_bytes(up, got, sent.len);
-	ck_assert_mem_eq(got, sent.data, sent.len);
-	close(fd);
-	close(up);
-	events_wait(&b.events, 1);
-}
-END_TEST
-
 static void
 add(TCase *tcase)
 {
@@ -700,6 +481,8 @@ add(TCase *tcase)
 	tcase_add_loop_test(tcase, half_closes_are_passed_on, 0, 2);
 	tcase_add_test(tcase, an_end_without_close_notify_is_told);
 	tcase_add_loop_test(tcase, a_client_that_leaves_the_handshake, 0, 3);
+	tcase_add_loop_test(
+	    tcase, the_handshake_with_every_event, 0, 2 * (STOPPED + 1));
 	tcase_add_test(tcase, no_certificate_no_handshake);
 	tcase_add_test(tcase, without_a_name_the_endpoint_is_shown);
 	tcase_add_loop_test(tcase, a_local_ca_fills_in, 0, ARRAY_COUNT(issued));
@@ -714,15 +497,8 @@ add(TCase *tcase)
 	tcase_add_test(tcase, a_decision_without_a_certificate_is_an_error);
 	tcase_add_loop_test(
 	    tcase, handshakes_are_limited, 0, ARRAY_COUNT(limits));
-	tcase_add_loop_test(
-	    tcase, an_upstream_is_verified, 0, ARRAY_COUNT(verifications));
-	tcase_add_test(tcase, an_upstream_that_is_cut_off_looks_so);
-	tcase_add_test(tcase, the_next_upstream_is_tried_when_tls_fails);
-	tcase_add_test(tcase, an_upstream_that_says_nothing);
 	tcase_add_loop_test(tcase, a_rule_that_could_not_be_kept_denies, 0,
 	    ARRAY_COUNT(unheard));
-	tcase_add_test(tcase, the_header_goes_in_clear_before_our_tls);
-	tcase_add_test(tcase, passthrough_is_not_wrapped);
 }
 
 UNIT_MAIN("terminate", add)
