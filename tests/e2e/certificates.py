@@ -340,7 +340,8 @@ def weak_rsa_key(path, bits, part=256):
     der = b"\x30" + der_length(len(body)) + body
     text = base64.encodebytes(der).decode().replace("\n", "")
     with open(path, "w") as f:
-        f.write("-----BEGIN RSA PRIVATE KEY-----\n")
+        label = "RSA PRIVATE KEY"
+        f.write(f"-----BEGIN {label}-----\n")
         f.writelines(text[i:i + 64] + "\n" for i in range(0, len(text), 64))
-        f.write("-----END RSA PRIVATE KEY-----\n")
+        f.write(f"-----END {label}-----\n")
     return primes
