@@ -412,11 +412,11 @@ def odd_connect(scene, edge, context, name, mangle):
         tls.tls.do_handshake()
     except ssl.SSLWantReadError:
         pass
-    for part in mangle(tls.outgoing.read()):
-        plain.send(part)
-    tls.handshake()
-    assert read_word(tls, 2) == b"ok"
-    tls.close()
+    with plain:
+        for part in mangle(tls.outgoing.read()):
+            plain.send(part)
+        tls.handshake()
+        assert read_word(tls, 2) == b"ok"
 
 
 def whole(wire):
