@@ -83,6 +83,22 @@ note_blocked_read(struct leg *l)
 }
 
 /*
+ * Counts what the socket has taken: plaintext is at least as short as the
+ * records that are left. A read that has something to answer may send the rest,
+ * and then no flush will.
+ */
+static void
+settle(struct leg *l)
+{
+	size_t left = tls_unsent_bytes(l->tls);
+
+	if (left > l->unsent_bytes)
+		left = l->unsent_bytes;
+	l->taken_bytes += l->unsent_bytes - left;
+	l->unsent_bytes = (uint32_t)left;
+}
+
+/*
  * With its socket empty the stream has given all out but part of a record, and
  * what comes raises a new event; but a FIN that was announced already will not
  * be announced again. After a reset only close_notify proves a good end.
@@ -92,6 +108,7 @@ read_tls(struct leg *l, void *buffer, size_t size, size_t *count)
 {
 	enum io io = tls_read(l->tls, buffer, size, count);
 
+	settle(l);
 	if (io == IO_AGAIN)
 		note_blocked_read(l);
 	else if (io == IO_OK && (tls_blocked_on(l->tls) & TLS_BLOCKED_READ) &&
@@ -156,20 +173,18 @@ note_write_error(struct leg *l)
 	return IO_ERROR;
 }
 
-/* Counted when the socket has taken the records, all of them. */
 static enum io
 note_tls_write(struct leg *l, enum io io)
 {
-	if (io == IO_ERROR)
+	if (io == IO_ERROR) {
+		l->unsent_bytes = 0;
 		return note_write_error(l);
-	l->congested = io == IO_AGAIN;
-	if (l->congested) {
-		l->writable = false;
-		return IO_AGAIN;
 	}
-	l->taken_bytes += l->unsent_bytes;
-	l->unsent_bytes = 0;
-	return IO_OK;
+	settle(l);
+	l->congested = io == IO_AGAIN;
+	if (l->congested)
+		l->writable = false;
+	return io;
 }
 
 static enum io

@@ -202,6 +202,7 @@ hold_is_over(struct tls_stream *s, size_t count)
 static enum io
 read_all(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
 {
+	bool was_broken = s->broken != 0;
 	enum io io = read_records(s, buffer, size, count);
 
 	/* One buffer a call, not one a record as with RELEASE_BUFFERS. */
@@ -210,8 +211,11 @@ read_all(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
 		failure_set(s, TLS_FAULT_PROTOCOL, "records without data");
 		io = IO_ERROR;
 	}
-	if ((s->context->out_len > 0 || hold_is_over(s, *count)) &&
-	    transport_flush(s) == IO_ERROR && io != IO_EOF)
+	/* Nobody takes an answer any more; behind close_notify there is none. */
+	if (was_broken || s->shut)
+		s->context->out_len = 0;
+	else if ((s->context->out_len > 0 || hold_is_over(s, *count)) &&
+		 transport_flush(s) == IO_ERROR && io != IO_EOF)
 		io = IO_ERROR;
 	return io;
 }
@@ -267,14 +271,21 @@ write_records(struct tls_stream *s, struct span bytes)
 	return transport_flush(s);
 }
 
-/* An error of a write ends the stream; a read has its own. */
+/*
+ * After a record that was not made or not kept none can follow. But where the
+ * socket refused, what the peer said before it went can still be read.
+ */
 static enum io
 write_error(struct tls_stream *s)
 {
+	bool of_socket = s->broken && s->broken != ENOMEM;
+
 	if (!s->broken)
 		s->broken = EPROTO;
+	failure_note(s);
+	s->failed = !of_socket;
 	errno = s->broken;
-	return fail(s);
+	return IO_ERROR;
 }
 
 enum io
@@ -283,7 +294,7 @@ tls_write(struct tls_stream *s, struct span bytes)
 	enum io io;
 
 	ASSERT(s->done && bytes.len <= TLS_WRITE_MAX_BYTES);
-	if (s->failed || s->shut) {
+	if (s->failed || s->shut || s->broken) {
 		errno = s->broken ? s->broken : EPIPE;
 		return IO_ERROR;
 	}
@@ -307,6 +318,12 @@ bool
 tls_has_unsent(const struct tls_stream *s)
 {
 	return s->kept && !s->lazy;
+}
+
+size_t
+tls_unsent_bytes(const struct tls_stream *s)
+{
+	return tls_has_unsent(s) ? s->kept_len - s->kept_at : 0;
 }
 
 enum io
@@ -338,7 +355,7 @@ tls_shut(struct tls_stream *s)
 {
 	enum io io;
 
-	if (s->shut || s->failed || !s->done)
+	if (s->shut || s->failed || s->broken || !s->done)
 		return tls_flush(s);
 	s->shut = true;
 	ERR_clear_error();

@@ -113,6 +113,9 @@ enum io tls_write(struct tls_stream *s, struct span bytes);
  * direction: the kernel may make one segment of it (MSG_MORE). */
 void tls_expect_more(struct tls_stream *s, bool more);
 bool tls_has_unsent(const struct tls_stream *s);
+/* How much of it there is, as ciphertext: more than its plaintext. A read sends
+ * some too, when it has something to answer. */
+size_t tls_unsent_bytes(const struct tls_stream *s);
 enum io tls_flush(struct tls_stream *s); /* IO_OK: nothing is unsent */
 /* Forgets what is unsent; nothing can be written after that, only read. */
 void tls_drop_unsent(struct tls_stream *s);

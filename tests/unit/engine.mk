@@ -33,6 +33,11 @@ tests_unit_test_leg_SOURCES = tests/unit/test_leg.c $(ENGINE_BENCH)
 tests_unit_test_leg_CPPFLAGS = $(ENGINE_CPPFLAGS)
 tests_unit_test_leg_LDADD = $(ENGINE_LIBS)
 
+check_PROGRAMS += tests/unit/test_leg_tls
+tests_unit_test_leg_tls_SOURCES = tests/unit/test_leg_tls.c $(STREAM_TEST)
+tests_unit_test_leg_tls_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_leg_tls_LDADD = $(ENGINE_LIBS)
+
 check_PROGRAMS += tests/unit/test_relay
 tests_unit_test_relay_SOURCES = tests/unit/test_relay.c $(ENGINE_BENCH)
 tests_unit_test_relay_CPPFLAGS = $(ENGINE_CPPFLAGS)
