@@ -3,9 +3,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/json.h"
 #include "engine/edge_private.h"
+#include "engine/envelope.h"
 
 static void
 json_ip(struct json *j, const char *key, const struct addr *a)
@@ -177,23 +177,6 @@ write_timing(struct json *j, const struct conn *c, int64_t total_us)
 }
 
 static void
-begin_event(struct json *j, const char *id, int64_t wall_us)
-{
-	json_open(j, NULL);
-	json_text(j, "event_id", id);
-	json_text(j, "event_type", EVENT_CONNECTION_CLOSED);
-	json_time(j, "event_timestamp", wall_us);
-	json_open(j, "object");
-}
-
-static void
-end_event(struct json *j)
-{
-	json_close(j);
-	json_close(j);
-}
-
-static void
 write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 {
 	struct json j;
@@ -201,7 +184,7 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 
 	worker_make_id(c->worker, "ev_", id);
 	json_init(&j, out);
-	begin_event(&j, id, wall_us);
+	envelope_open(&j, id, EVENT_CONNECTION_CLOSED, wall_us);
 	write_conn(
 	    &j, &c->facts, wall_us, conn_bytes_in(c), c->client.taken_bytes);
 	write_close(&j, c);
@@ -219,7 +202,7 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 	if (c->record)
 		write_record(&j, c->record);
 	write_timing(&j, c, total_us);
-	end_event(&j);
+	envelope_close(&j);
 }
 
 /* Texts of a certificate are the client's; more of them than this tells
@@ -390,20 +373,6 @@ event_connection_closed(struct conn *c)
 	journal_write(e->journal, EVENT_CONNECTION_CLOSED, text_span(&out));
 }
 
-/* Ids where there is no worker: random, these are rare. */
-static void
-random_id(const char *prefix, char out[32])
-{
-	uint8_t bytes[13];
-	struct text t;
-
-	random_bytes(bytes, sizeof(bytes));
-	text_init(&t, out, 32);
-	text_add(&t, prefix);
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		text_addf(&t, "%02x", bytes[i]);
-}
-
 void
 event_lost(struct edge *e, const struct arrival *a, enum reason reason)
 {
@@ -419,16 +388,16 @@ event_lost(struct edge *e, const struct arrival *a, enum reason reason)
 	struct text out;
 	struct json j;
 
-	random_id("cn_", facts.id);
-	random_id("ev_", id);
+	envelope_make_id("cn_", facts.id);
+	envelope_make_id("ev_", id);
 	text_init(&out, storage, sizeof(storage));
 	json_init(&j, &out);
-	begin_event(&j, id, wall_us);
+	envelope_open(&j, id, EVENT_CONNECTION_CLOSED, wall_us);
 	write_conn(&j, &facts, wall_us, 0, 0);
 	json_open(&j, "close");
 	json_text(&j, "reason", reason_word(reason));
 	json_close(&j);
-	end_event(&j);
+	envelope_close(&j);
 	counter_add(&e->lost_count, 1);
 	journal_write(e->journal, EVENT_CONNECTION_CLOSED, text_span(&out));
 }

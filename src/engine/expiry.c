@@ -3,9 +3,8 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/hash.h"
-#include "base/json.h"
 #include "config/index.h"
+#include "engine/envelope.h"
 
 #define DAY_S 86400
 /* Of a certificate with thousands of names the event shows the first ones. */
@@ -148,37 +147,19 @@ write_certificate(struct json *j, const struct pair *pair,
 }
 
 static void
-write_id(struct json *j)
-{
-	uint8_t bytes[13];
-	char id[32];
-	struct text t;
-
-	random_bytes(bytes, sizeof(bytes));
-	text_init(&t, id, sizeof(id));
-	text_add(&t, "ev_");
-	for (size_t i = 0; i < sizeof(bytes); i++)
-		text_addf(&t, "%02x", bytes[i]);
-	json_text(j, "event_id", id);
-}
-
-static void
 write_event(struct expiry *x, const struct pair *pair,
     const struct certificate *c, int64_t left_s)
 {
+	char id[ENVELOPE_ID_SIZE];
 	struct text out;
 	struct json j;
 
 	text_init(&out, x->text, sizeof(x->text));
 	json_init(&j, &out);
-	json_open(&j, NULL);
-	write_id(&j);
-	json_text(&j, "event_type", EVENT_CERTIFICATE_EXPIRING);
-	json_time(&j, "event_timestamp", clock_wall_us());
-	json_open(&j, "object");
+	envelope_make_id("ev_", id);
+	envelope_open(&j, id, EVENT_CERTIFICATE_EXPIRING, clock_wall_us());
 	write_certificate(&j, pair, c, left_s);
-	json_close(&j);
-	json_close(&j);
+	envelope_close(&j);
 	ASSERT(!out.truncated);
 	journal_write(x->journal, EVENT_CERTIFICATE_EXPIRING, text_span(&out));
 }

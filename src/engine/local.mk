@@ -5,6 +5,7 @@ libengine_a_SOURCES = \
 	src/engine/conn.c src/engine/conn.h \
 	src/engine/counters.h \
 	src/engine/edge.c src/engine/edge.h src/engine/edge_private.h \
+	src/engine/envelope.c src/engine/envelope.h \
 	src/engine/event.c src/engine/event.h \
 	src/engine/expiry.c src/engine/expiry.h \
 	src/engine/generation.c src/engine/generation.h \
