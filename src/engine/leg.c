@@ -61,8 +61,14 @@ leg_secure(struct leg *l, struct tls_stream *tls)
 enum io
 leg_handshake(struct leg *l)
 {
-	enum io io = tls_handshake(l->tls);
+	enum io io;
 
+	/* That it can be written is no news to one that waits for the peer. */
+	if (!l->readable && tls_blocked_on(l->tls) == TLS_BLOCKED_READ)
+		return IO_AGAIN;
+	io = tls_handshake(l->tls);
+	if (io == IO_AGAIN && tls_blocked_on(l->tls) == TLS_BLOCKED_READ)
+		l->readable = false;
 	if (io == IO_OK) {
 		l->secured = true;
 		/* What came right behind the handshake raises no new event. */

@@ -155,6 +155,7 @@ begin(struct conn *c)
 		.server_name = server_name(&t, a, ip),
 		.alpn = alpn(c, protocols),
 		.address = span_text(a->text),
+		.holds_last_flight = true, /* the relay reads at once */
 	};
 	enum step step;
 

@@ -149,6 +149,7 @@ tls_connect(
 
 	if (!s)
 		return NULL;
+	s->handshake->holds_last_flight = settings->holds_last_flight;
 	if (!apply(s, settings)) {
 		tls_free(s);
 		s = NULL;

@@ -97,7 +97,8 @@ finish(struct tls_stream *s)
 {
 	enum io io;
 
-	if (s->is_server && SSL_version(s->ssl) == TLS1_3_VERSION)
+	if (SSL_version(s->ssl) == TLS1_3_VERSION &&
+	    (s->is_server || s->handshake->holds_last_flight))
 		io = transport_hold(s);
 	else
 		io = transport_flush(s);
@@ -187,12 +188,17 @@ read_records(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
 /*
  * A ticket that was held back waits for the answer to what the client says
  * first. If it says nothing, or goes on speaking without an answer, it goes
- * alone.
+ * alone. A client's last flight waits only for what can be written before the
+ * first read: a server that speaks first says nothing until then.
  */
 static bool
 hold_is_over(struct tls_stream *s, size_t count)
 {
-	if (!s->lazy || !(s->blocked & TLS_BLOCKED_READ))
+	if (!s->lazy)
+		return false;
+	if (!s->is_server)
+		return true;
+	if (!(s->blocked & TLS_BLOCKED_READ))
 		return false;
 	if (count == 0 && !s->spoke)
 		return true;

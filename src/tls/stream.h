@@ -61,6 +61,9 @@ struct tls_client_settings {
 	struct span server_name;
 	struct certificate *certificate; /* ours, if asked for; NULL: none */
 	struct span alpn; /* offered: ProtocolNameList; empty: none */
+	/* The last flight of TLS 1.3 waits for the first write, to go with it:
+	 * the caller writes or reads at once, and a read sends it too. */
+	bool holds_last_flight;
 	/* Sessions are used again between streams with the same address,
 	 * server_name, trust, certificate and alpn. */
 	struct span address;

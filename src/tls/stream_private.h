@@ -52,6 +52,7 @@ struct handshake {
 	int64_t since;	  /* full handshake of the session, Unix seconds */
 	uint32_t session_life_s;
 	bool wants_tickets;
+	bool holds_last_flight;
 	bool refused;	 /* verification of the peer said no */
 	const char *why; /* better than OpenSSL's reason; NULL: none */
 	size_t alpn_len;
