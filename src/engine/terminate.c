@@ -140,22 +140,7 @@ name_to_issue(const struct conn *c, struct host *name)
 }
 
 static bool
-issue(struct conn *c, int64_t now, struct key_choice *keys)
-{
-	struct authority *authority = c->setup->generation->authority;
-	struct certificate *made;
-	struct host name;
-
-	if (!authority || !name_to_issue(c, &name))
-		return false;
-	made = authority_issue(authority, &name, now);
-	if (made)
-		keys->by_kind[certificate_key_kind(made)] = made;
-	return made != NULL;
-}
-
-static bool
-choose_keys(struct conn *c, const char *label, struct key_choice *keys)
+find_keys(struct conn *c, const char *label, struct key_choice *keys)
 {
 	const struct setup *s = c->setup;
 	struct keyring *keyring = s->generation->snapshot->keyring;
@@ -167,9 +152,27 @@ choose_keys(struct conn *c, const char *label, struct key_choice *keys)
 		return keyring_labelled(keyring, label, now, keys);
 	if (name.len == 0 && c->endpoint)
 		name = host_span(&c->endpoint->domain);
-	if (name.len > 0 && keyring_find(keyring, name, now, keys))
-		return true;
-	return issue(c, now, keys);
+	return name.len > 0 && keyring_find(keyring, name, now, keys);
+}
+
+static bool
+may_issue(const struct conn *c, const char *label, struct host *name)
+{
+	return !label && c->setup->generation->authority &&
+	       name_to_issue(c, name);
+}
+
+static bool
+issue(struct conn *c, const struct host *name, struct key_choice *keys)
+{
+	struct certificate *made = authority_issue(
+	    c->setup->generation->authority, name, clock_wall_us() / 1000000);
+
+	if (made)
+		keys->by_kind[certificate_key_kind(made)] = made;
+	else
+		conn_close(c, REASON_NO_MEMORY, CLOSE_LINGER, NULL);
+	return made != NULL;
 }
 
 static void
@@ -275,6 +278,10 @@ begin(struct conn *c, const struct terms *t, const struct key_choice *keys)
 		return false;
 	}
 	leg_secure(&c->client, tls);
+	/* Consumed from here on; whether scripts still see it must not depend
+	 * on who said hello meanwhile. */
+	if (c->worker->hello_owner == c)
+		c->worker->hello_owner = NULL;
 	note_terms(s, t, c->endpoint);
 	s->handshake_began_us = clock_us();
 	conn_set_deadline(c, c->endpoint ? c->endpoint->handshake_ms
@@ -287,15 +294,19 @@ terminate_begin(struct conn *c, const struct decision_termination *script)
 {
 	struct key_choice keys;
 	struct terms terms;
-	bool begun;
+	struct host name;
+	bool found, begun;
 
 	if (!settle_terms(c, script, &terms))
 		return false;
-	if (!choose_keys(c, terms.certificate, &keys)) {
+	found = find_keys(c, terms.certificate, &keys);
+	if (!found && !may_issue(c, terms.certificate, &name)) {
 		refuse_without_certificate(c, script != NULL);
 		return false;
 	}
-	begun = within_limits(c) && begin(c, &terms, &keys);
+	/* Making a certificate is work that the limits are to bound. */
+	begun = within_limits(c) && (found || issue(c, &name, &keys)) &&
+		begin(c, &terms, &keys);
 	key_choice_put(&keys);
 	return begun;
 }

@@ -101,6 +101,8 @@ check_PROGRAMS += tests/unit/test_terminate tests/unit/test_reencrypt
 tests_unit_test_terminate_SOURCES = tests/unit/test_terminate.c \
 	$(TERMINATE_BENCH)
 tests_unit_test_terminate_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_terminate_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=authority_issue
 tests_unit_test_terminate_LDADD = $(ENGINE_LIBS)
 
 tests_unit_test_reencrypt_SOURCES = tests/unit/test_reencrypt.c \

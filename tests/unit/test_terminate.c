@@ -317,6 +317,24 @@ START_TEST(a_script_terminates_and_reads_the_certificate)
 }
 END_TEST
 
+/* Another client's hello would take its place: so it is never there. */
+START_TEST(the_hello_is_gone_behind_terminate)
+{
+	struct tls_end t;
+
+	bench_script(&b, "p.lua",
+	    SCRIPT("conn:terminate { certificate = \"a\" }\n"
+		   "return lunette.deny(conn.tls.hello and \"is there\" or "
+		   "\"is gone\")"));
+	bench_start(&b, TERMINATING(""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	tls_end_expect_close(&t);
+	tls_end_free(&t);
+	reason_is("denied_policy");
+	event_has("is gone");
+}
+END_TEST
+
 START_TEST(a_script_whose_client_does_not_finish)
 {
 	struct tls_end t;
@@ -449,6 +467,40 @@ START_TEST(handshakes_are_limited)
 }
 END_TEST
 
+static atomic_uint issued_count;
+
+struct certificate *__real_authority_issue(
+    struct authority *a, const struct host *name, int64_t now);
+struct certificate *__wrap_authority_issue(
+    struct authority *a, const struct host *name, int64_t now);
+
+struct certificate *
+__wrap_authority_issue(
+    struct authority *a, const struct host *name, int64_t now)
+{
+	atomic_fetch_add(&issued_count, 1);
+	return __real_authority_issue(a, name, now);
+}
+
+START_TEST(no_certificate_is_made_beyond_the_limit)
+{
+	char name[32];
+
+	bench_start(&b,
+	    EDGE("state: $S, local_ca: auto, limits: { handshakes_per_second: "
+		 "1 }") "endpoints: [ { url: \"tls://*.wild.test\", "
+			"terminate_at: edge, upstream: 127.0.0.1:$P } ]\n");
+	for (int i = 0; i < 32; i++) {
+		snprintf(name, sizeof(name), "n%d.wild.test", i);
+		close(bench_client(&b, name));
+	}
+	events_wait(&b.events, 32);
+	ck_assert_uint_gt(atomic_load(&issued_count), 0);
+	ck_assert_uint_eq(atomic_load(&issued_count),
+	    32 - events_with(&b.events, "handshakes_per_second\""));
+}
+END_TEST
+
 /* What a script says of the client's certificate is not lost because nothing
  * of it ends here. */
 static const char *const unheard[] = {
@@ -490,6 +542,7 @@ add(TCase *tcase)
 	    tcase, client_certificates, 0, 2 * ARRAY_COUNT(mutual));
 	tcase_add_loop_test(
 	    tcase, a_script_terminates_and_reads_the_certificate, 0, 4);
+	tcase_add_test(tcase, the_hello_is_gone_behind_terminate);
 	tcase_add_loop_test(tcase, a_script_whose_client_does_not_finish, 0, 2);
 	tcase_add_loop_test(
 	    tcase, detours_around_mutual_tls, 0, ARRAY_COUNT(detours));
@@ -497,6 +550,7 @@ add(TCase *tcase)
 	tcase_add_test(tcase, a_decision_without_a_certificate_is_an_error);
 	tcase_add_loop_test(
 	    tcase, handshakes_are_limited, 0, ARRAY_COUNT(limits));
+	tcase_add_test(tcase, no_certificate_is_made_beyond_the_limit);
 	tcase_add_loop_test(tcase, a_rule_that_could_not_be_kept_denies, 0,
 	    ARRAY_COUNT(unheard));
 }
