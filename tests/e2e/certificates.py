@@ -339,6 +339,7 @@ def weak_rsa_key(path, bits, part=256):
     body = b"".join(map(der_integer, numbers))
     der = b"\x30" + der_length(len(body)) + body
     text = base64.encodebytes(der).decode().replace("\n", "")
+    kind = "RSA PRIVATE KEY"
     with open(path, "w") as f:
         label = "RSA PRIVATE KEY"
         f.write(f"-----BEGIN {label}-----\n")

@@ -2,14 +2,18 @@
 
 import os
 import ssl
+import time
 
 import pytest
 
 import hello
+import proxyheader
 from certificates import openssl
 from process import run
-from tlspeer import client_context, raw_alert, refusal, told_alert
-from tlsupstream import PAGE, greet_and_close, web
+from stream import BLOCK, Sender
+from tlspeer import Tls, client_context, raw_alert, read_word, refusal, \
+    told_alert
+from tlsupstream import PAGE, greet, greet_and_close, greet_and_echo, web
 
 REQUEST = b"GET / HTTP/1.0\r\nHost: a.test\r\n\r\n"
 
@@ -440,3 +444,77 @@ def test_the_end_of_an_upstream_is_a_clean_end(scene):
     for event in edge.wait_events(2):
         assert event["close"]["reason"] == "upstream_closed"
         assert event["conn"]["bytes_out"] == 2
+
+
+def test_behind_a_proxy_header(scene):
+    """The header, then the client's TLS, in one segment or dripped: the
+    announced address goes into policy, event and the header that we send."""
+    upstream = scene.upstream(greet)
+    edge = scene.terminated(upstream, proxy_proto=2, options={"listen": [
+        {"address": "127.0.0.1:0", "proxy_protocol": {
+            "accept": [1, 2], "from": ["127.0.0.0/8"]}}]})
+    for head in (proxyheader.v1("192.0.2.7", 4711),
+                 proxyheader.v2("192.0.2.7", 4711)):
+        plain = scene.client(edge)
+        tls = Tls(plain.sock, client_context(), name="a.test")
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.tls.do_handshake()
+        plain.send(head + tls.outgoing.read())
+        tls.handshake()
+        assert read_word(tls, 2) == b"ok"
+        told = proxyheader.Header(upstream.next().wait_bytes(28))
+        assert (told.source, told.port) == ("192.0.2.7", 4711)
+        tls.close()
+    for event in edge.wait_events(2):
+        assert event["conn"]["client_ip"] == "192.0.2.7"
+        assert event["tls"]["version"] == "1.3"
+
+
+def test_an_ip_restriction_comes_before_the_handshake(scene):
+    upstream = scene.greeter()
+    edge = scene.terminated(upstream, ip_restriction={
+        "allow": ["127.0.0.9/32"]})
+    client = scene.client(edge)
+    client.hello()
+    assert client.read_all() == (hello.alert(49), "eof")
+    client.close()
+    scene.greeted(edge, client_context(), source="127.0.0.9").close()
+    events = edge.wait_events(2)
+    assert events[0]["close"]["reason"] == "denied_ip"
+    assert "tls" not in events[0] and "tls" in events[1]
+
+
+def test_drain_lets_terminated_connections_finish(scene):
+    """RL-04: and at the end of its time they are closed."""
+    edge = scene.terminated(scene.upstream(greet_and_echo), options={
+        "edge": {"timeouts": {"drain": "1s"}}})
+    first, second = (scene.greeted(edge, client_context())
+                     for _ in range(2))
+    edge.drain()
+    edge.wait_log("draining")
+    first.sendall(b"still here")
+    assert first.read(10) == b"still here"
+    first.shutdown(1)
+    assert first.read_all() == (b"", "notify")
+    first.close()
+    assert second.read_all()[0] == b""
+    assert edge.process.wait(5) == 0
+    reasons = sorted(e["close"]["reason"] for e in edge.wait_events(2))
+    assert reasons == ["client_closed", "drain"]
+
+
+def test_a_rate_in_bytes(scene):
+    """bytes_per_second counts what is inside TLS."""
+    policy = scene.write("p.lua", """
+        return function(conn) return { bytes_per_second = 100000 } end
+    """)
+    edge = scene.terminated(scene.upstream(greet_and_echo), policy=policy)
+    tls = scene.greeted(edge, client_context())
+    began = time.monotonic()
+    sender = Sender(tls, 150000, shut=False)
+    data = tls.read(150000)
+    sender.join()
+    assert data == (BLOCK * 3)[:150000]
+    assert time.monotonic() - began > 0.3
+    tls.close()
+    edge.wait_events(1)

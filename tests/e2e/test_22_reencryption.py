@@ -409,6 +409,34 @@ def test_what_the_policy_says_of_the_upstream(scene):
     assert events[1]["close"]["reason"] == "upstream_tls_failed"
 
 
+@pytest.mark.parametrize("what", ["list", "retry"])
+def test_the_next_upstream_after_a_failed_handshake(scene, what):
+    """An upstream that is not trusted is one that cannot be reached: the list
+    or the policy's retry goes on."""
+    bad = scene.tls_upstream(names=("other.test",))
+    good = scene.tls_upstream(names=("up.test",))
+    upstreams = [f"tls://127.0.0.1:{u.port}" for u in (bad, good)]
+    endpoint = {"url": "tls://a.test", "terminate_at": "edge",
+                "upstream": upstreams[0], "upstream_tls": verified(scene)}
+    if what == "list":
+        endpoint["upstream"] = upstreams
+    else:
+        endpoint["policy"] = scene.write("p.lua", f"""
+            return {{ retry = function(conn, failure)
+              if failure.reason == "upstream_tls_failed" then
+                return {{ upstream = "{upstreams[1]}" }}
+              end
+            end }}
+        """)
+    edge = scene.edge([endpoint], top={"certificates": [
+        scene.certificates.pair("a.test").settings()]})
+    for _ in range(4):
+        scene.greeted(edge, client_context()).close()
+    for event in edge.wait_events(4):
+        assert event["upstream"]["address"] == upstreams[1]
+    assert good.count() == 4 and not any(a.data for a in bad.arrivals)
+
+
 # PROXY v2 and its SSL TLVs.
 
 SSL, VERSION, CN, CIPHER, KEY, GROUP, SCHEME, CERTIFICATE = \
