@@ -331,6 +331,62 @@ def test_a_resumed_client_is_the_same_client(scene, version):
     assert resumed["tls"]["session_resumed"] is True
 
 
+CHOOSING = """
+    local lunette = require "lunette"
+    local corp, other = lunette.cas "corp.pem", lunette.cas "other.pem"
+    local asked = {
+      ["127.0.0.1"] = {},
+      ["127.0.0.2"] = { mutual_tls = { cas = corp } },
+      ["127.0.0.3"] = { mutual_tls = { cas = corp, mode = "request" } },
+      ["127.0.0.4"] = { mutual_tls = { cas = other } },
+      ["127.0.0.5"] = { mutual_tls = { cas = corp }, min_version = "1.2" },
+    }
+    return function(conn) conn:terminate(asked[conn.client_ip]) end
+"""
+
+
+@BOTH
+def test_never_past_what_the_policy_asks(scene, version):
+    """One name, and a script that asks more of some clients: a session that
+    was given for less is not resumed there."""
+    certificates = scene.certificates
+    for name, authority in (("corp.pem", "clients"),
+                            ("other.pem", "strangers")):
+        with open(certificates.authority(authority).crt) as f:
+            scene.write(name, f.read())
+    edge = scene.terminated(scene.greeter(),
+                            policy=scene.write("p.lua", CHOOSING))
+    missing = {"1.2": 40, "1.3": 116}[version]
+    bare = client_context(version=version)
+
+    def session_from(context, source):
+        tls = scene.greeted(edge, context, source=source)
+        tls.close_notify()
+        session = tls.session
+        tls.close()
+        return session
+
+    for source in ("127.0.0.1", "127.0.0.3"):
+        session = session_from(bare, source)
+        for target in ("127.0.0.2", "127.0.0.4"):
+            assert refusal(edge.port, bare, session=session,
+                           source=target) == missing
+    good = client_context(version=version, cert=certificates.client("bob"))
+    session = session_from(good, "127.0.0.2")
+    tls = scene.greeted(edge, good, session=session, source="127.0.0.2")
+    assert tls.resumed
+    tls.close()
+    assert refusal(edge.port, good, session=session,
+                   source="127.0.0.4") == 48
+    # To less than was asked for it may only go as nobody.
+    tls = scene.greeted(edge, good, session=session, source="127.0.0.1")
+    assert not tls.resumed
+    tls.close()
+    for event in edge.events():
+        if event["conn"]["client_ip"] == "127.0.0.1":
+            assert "client" not in event["tls"]
+
+
 def test_a_client_that_takes_no_ticket(scene):
     """TLS 1.2 without the extension is not resumed, and is served."""
     import ssl

@@ -346,6 +346,80 @@ def test_key_updates(scene, needs):
     edge.wait_events(1)
 
 
+@BOTH
+@SIDES
+def test_a_client_that_is_done_before_the_upstream_begins(scene, how,
+                                                          version):
+    """Its words and its end wait for a slow upstream, whose answer still
+    comes."""
+    gate = threading.Event()
+
+    def script(arrival):
+        gate.wait(10 * PATIENCE)
+        record_and_answer(arrival)
+
+    if how == "plain":
+        upstream = scene.upstream(script)
+        edge = scene.terminated(upstream)
+    else:
+        upstream = scene.tls_upstream(
+            record_and_answer, before=lambda _: gate.wait(10 * PATIENCE))
+        edge = scene.terminated(f"tls://127.0.0.1:{upstream.port}")
+    client = scene.connect(edge, client_context(version=version))
+    client.sendall(b"all that I have to say")
+    client.shutdown(socket.SHUT_WR)
+    time.sleep(0.1)
+    gate.set()
+    assert client.read_all() == (b"understood", "notify")
+    assert bytes(upstream.next().data) == b"all that I have to say"
+    event = edge.wait_events(1)[0]
+    assert event["conn"]["bytes_in"] == 22
+    assert event["close"]["reason"] == "client_closed"
+
+
+def record_and_answer(arrival):
+    while arrival.read_step():
+        pass
+    arrival.send(b"understood")
+    arrival.shut()
+
+
+@pytest.mark.parametrize("end", ["close", "reset"])
+def test_a_client_gone_while_the_upstream_shakes_hands(scene, end):
+    gate = threading.Event()
+    upstream = scene.tls_upstream(
+        hold, before=lambda _: gate.wait(10 * PATIENCE))
+    edge = scene.terminated(f"tls://127.0.0.1:{upstream.port}")
+    client = scene.connect(edge, client_context())
+    until(upstream.count, 5, "the dial")
+    if end == "reset":
+        reset(client.sock)
+        assert edge.event(timeout=5)["close"]["reason"] == "client_reset"
+    else:
+        client.shutdown(socket.SHUT_WR)
+        client.close()
+    gate.set()
+    if end == "close":
+        until(lambda: upstream.arrivals[0].end, 5, "the end")
+        upstream.arrivals[0].close()
+        assert edge.event()["close"]["reason"] in ("client_closed",
+                                                   "client_reset")
+
+
+def test_an_upstream_that_refuses(scene):
+    """Told by a clean end, and by the event."""
+    upstream = scene.upstream(hold)
+    upstream.stop_listening()
+    for address in (upstream.address, "tls://" + upstream.address):
+        edge = scene.terminated(address)
+        client = scene.connect(edge, client_context())
+        assert client.read_all() == (b"", "notify")
+        client.close()
+        event = edge.wait_events(1)[0]
+        assert event["close"]["reason"] == "upstream_refused"
+        assert "tls" in event
+
+
 # Time.
 
 STALLS = {"after the hello": b"", "in a record's header":
