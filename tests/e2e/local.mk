@@ -46,11 +46,12 @@ EXTRA_DIST += \
 	tests/e2e/upstream.py \
 	tests/e2e/waiting.py
 
-# PYTEST_ARGS selects: make check-e2e PYTEST_ARGS='-m core -x'
+# PYTEST_ARGS selects: make check-e2e PYTEST_ARGS='-m core -x'. On all cores if
+# pytest-xdist is there; PYTEST_PARALLEL= runs one after the other.
 check-e2e: lunette$(EXEEXT)
 	LUNETTE=$(abs_top_builddir)/lunette$(EXEEXT) \
 	LUNETTE_LUA=$(abs_top_srcdir)/lua \
 	SOURCE=$(abs_top_srcdir) BUILD=$(abs_top_builddir) \
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
-	    -p no:cacheprovider $(PYTEST_ARGS) $(srcdir)/tests/e2e
+	    -p no:cacheprovider $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(srcdir)/tests/e2e
 .PHONY: check-e2e

@@ -285,8 +285,9 @@ def test_monstrous_certificates(scene, huge, kind, version):
     thread = threading.Thread(target=others)
     thread.start()
     bad = client_context(version=version, cert=cert)
-    # Our own signature with such a key takes most of a second.
-    limit = 3 if kind == "RSA 16384" else 1
+    # Our own signature with such a key takes most of a second, and longer
+    # beside other tests; what the edge spends shows in `times`.
+    limit = 10 if kind == "RSA 16384" else 1
     try:
         for _ in range(3):
             began = time.monotonic()
