@@ -77,6 +77,15 @@ static const struct deadline_rule deadline_rules[] = {
 	[STAGE_RELAY] = { REASON_IDLE_TIMEOUT, CLOSE_PLAIN },
 };
 
+/* A slow rate may let records wait for longer than the idle time; the refill
+ * may have come in this very turn. */
+static bool
+waits_for_its_rate(const struct conn *c)
+{
+	return c->throttle &&
+	       (throttle_holds(c->throttle) || !list_empty(&c->queue));
+}
+
 static void
 on_deadline(struct timeout *t)
 {
@@ -90,6 +99,10 @@ on_deadline(struct timeout *t)
 		return;
 	}
 	ASSERT(c->stage < ARRAY_COUNT(deadline_rules));
+	if (waits_for_its_rate(c)) {
+		conn_set_deadline(c, c->idle_ms);
+		return;
+	}
 	rule = &deadline_rules[c->stage];
 	if (policy_host_terminates(c)) {
 		policy_host_cancel(c);

@@ -81,6 +81,12 @@ throttle_allowance(struct throttle *t, enum direction d)
 	return 0;
 }
 
+bool
+throttle_holds(const struct throttle *t)
+{
+	return timeout_is_set(&t->refill);
+}
+
 void
 throttle_spend(struct throttle *t, enum direction d, size_t bytes)
 {

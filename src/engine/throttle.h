@@ -28,6 +28,9 @@ void throttle_free(struct throttle *t);
 /* How much may be read now; 0: wait, conn_wake follows. */
 size_t throttle_allowance(struct throttle *t, enum direction d);
 
+/* Somebody was told to wait, and conn_wake has not followed yet. */
+bool throttle_holds(const struct throttle *t);
+
 /* May be more than was allowed: it is paid back by waiting. */
 void throttle_spend(struct throttle *t, enum direction d, size_t bytes);
 

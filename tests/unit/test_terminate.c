@@ -89,6 +89,31 @@ START_TEST(an_end_without_close_notify_is_told)
 }
 END_TEST
 
+/* A record comes out whole, and its rate is kept by waiting. */
+START_TEST(waiting_for_the_rate_is_not_idling)
+{
+	struct tls_end t;
+	char text[801], got[800];
+	int up;
+
+	memset(text, 'x', 800);
+	text[800] = '\0';
+	bench_start(&b, EDGE("timeouts: { idle: 200ms }")
+			    CERTIFICATES TERMINATED("bytes_per_second: 1KiB"));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	up = bench_accept(&b);
+	tls_end_send(&t, text);
+	receive_bytes(up, got, 800);
+	tls_end_send(&t, "more");
+	receive_bytes(up, got, 4);
+	ck_assert_mem_eq(got, "more", 4);
+	/* When the rate is paid for, it is idle again. */
+	reason_is("idle_timeout");
+	close(up);
+	tls_end_free(&t);
+}
+END_TEST
+
 START_TEST(a_client_that_leaves_the_handshake)
 {
 	struct tls_end t;
@@ -532,6 +557,7 @@ add(TCase *tcase)
 	tcase_add_loop_test(tcase, plaintext_goes_both_ways, 0, 2);
 	tcase_add_loop_test(tcase, half_closes_are_passed_on, 0, 2);
 	tcase_add_test(tcase, an_end_without_close_notify_is_told);
+	tcase_add_test(tcase, waiting_for_the_rate_is_not_idling);
 	tcase_add_loop_test(tcase, a_client_that_leaves_the_handshake, 0, 3);
 	tcase_add_loop_test(
 	    tcase, the_handshake_with_every_event, 0, 2 * (STOPPED + 1));
