@@ -233,6 +233,16 @@ fail_errno(struct text *error, const char *path, const char *what)
 	return false;
 }
 
+static bool
+fail_folder(struct text *error, const struct place *p, const char *what)
+{
+	text_addf(error,
+	    "the state folder %s cannot be %s: %s; the local CA lives there "
+	    "(edge.state names another folder)",
+	    p->folder, what, log_errno_text(errno));
+	return false;
+}
+
 /* As mkdir -p -m 700. */
 static bool
 make_folders(const char *folder)
@@ -260,17 +270,17 @@ open_folder(struct place *p, struct text *error)
 	struct stat st;
 
 	if (!make_folders(p->folder))
-		return fail_errno(error, p->folder, "made");
+		return fail_folder(error, p, "made");
 	p->fd = open(p->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (p->fd < 0 || fstat(p->fd, &st) < 0)
-		return fail_errno(error, p->folder, "opened");
+		return fail_folder(error, p, "opened");
 	if (st.st_mode & S_IWOTH)
 		return fail(error, p->folder,
 		    "everybody may write to it, so "
 		    "no CA can be kept there");
 	while (flock(p->fd, LOCK_EX) < 0) {
 		if (errno != EINTR)
-			return fail_errno(error, p->folder, "locked");
+			return fail_folder(error, p, "locked");
 	}
 	return true;
 }
@@ -341,7 +351,7 @@ install_both(const struct place *p, BIO *crt, BIO *key, struct text *error)
 	if (!install(p, CRT_NAME, 0644, bio_span(crt)))
 		return fail_errno(error, p->crt_path, "written");
 	if (fsync(p->fd) < 0)
-		return fail_errno(error, p->folder, "written");
+		return fail_folder(error, p, "written");
 	return true;
 }
 

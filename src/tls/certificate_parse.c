@@ -198,7 +198,8 @@ has_all(struct parsing *p)
 	if (p->key->has_key)
 		return true;
 	if (p->key == p->crt)
-		return fail(p, p->crt, "no private key found in it");
+		return fail(p, p->crt,
+		    "no private key found in it, nor a key file for it");
 	return fail_missing(p, p->key, "private key");
 }
 

@@ -274,7 +274,8 @@ read_block(const struct pem_block *b, struct key_fields *f, struct text *error)
 	if (b->is_encrypted || span_is(b->label, "ENCRYPTED PRIVATE KEY"))
 		return fail(error,
 		    "the private key is encrypted; take its passphrase off "
-		    "(openssl pkey) or keep it readable for the edge only");
+		    "(openssl pkey -in KEY -out PLAIN) and let only the edge "
+		    "read it");
 	if (span_is(b->label, "PRIVATE KEY"))
 		return read_pkcs8(der, f, error);
 	if (span_is(b->label, "RSA PRIVATE KEY"))

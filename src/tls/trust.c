@@ -273,7 +273,9 @@ read_system(STACK_OF(X509) * cas, struct text *error)
 		return -1;
 	if (sk_X509_num(cas) > 0)
 		return 0;
-	text_addf(error, "no root certificates of the system in %s nor in %s",
+	text_addf(error,
+	    "no root certificates of the system in %s nor in %s (Debian: "
+	    "install ca-certificates)",
 	    file, folder);
 	return -1;
 }

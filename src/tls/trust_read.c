@@ -194,7 +194,7 @@ warn_if_expired(const char *path, const char *subject, X509 *x)
 {
 	if (X509_cmp_current_time(X509_get0_notAfter(x)) > 0)
 		return;
-	LOG_WARN("a CA has expired: its clients are refused",
+	LOG_WARN("a CA has expired: what it has signed is refused",
 	    LOG_TEXT("file", path), LOG_TEXT("subject", subject));
 }
 
@@ -209,7 +209,9 @@ add_ca(struct reading *r, X509 *x, STACK_OF(X509) * cas)
 		return 0;
 	if (why)
 		return refuse(r, "\"%s\" is not a CA: %s", subject, why);
-	warn_if_expired(r->path, subject, x);
+	/* The system's are not the operator's to renew. */
+	if (!r->skip_others)
+		warn_if_expired(r->path, subject, x);
 	if (!X509_up_ref(x))
 		return refuse_without_memory(r);
 	if (!sk_X509_push(cas, x)) {

@@ -383,8 +383,8 @@ START_TEST(folders_that_are_refused)
 	const char *open_folder = path_of("open");
 
 	make_file("file", "x");
-	check_refused(path_of("file/below"), "cannot be made");
-	check_refused(path_of("file"), "cannot be opened");
+	check_refused(path_of("file/below"), "below cannot be made: ");
+	check_refused(path_of("file"), "file cannot be opened: ");
 	ck_assert_int_eq(mkdir(open_folder, 0700), 0);
 	ck_assert_int_eq(chmod(open_folder, 0777), 0);
 	check_refused(open_folder, "everybody may write to it");

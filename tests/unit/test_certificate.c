@@ -324,7 +324,8 @@ START_TEST(files_that_cannot_be_used)
 	check_not_loaded(crt, wrong, wrong, "does not belong");
 	check_not_loaded(crt, crt, crt, "a certificate where the private key");
 	check_not_loaded(key, key, key, "a private key where the certificate");
-	check_not_loaded(crt, NULL, crt, "no private key found");
+	check_not_loaded(crt, NULL, crt,
+	    "no private key found in it, nor a key file for it");
 }
 END_TEST
 

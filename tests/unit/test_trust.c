@@ -654,7 +654,29 @@ START_TEST(the_roots_of_the_system)
 	setenv("SSL_CERT_DIR", "/nonexistent", 1);
 	clear_error();
 	ck_assert_ptr_null(trust_system(&error));
-	ck_assert_ptr_nonnull(strstr(message, "in /nonexistent"));
+	ck_assert_ptr_nonnull(strstr(message, "in /nonexistent (Debian: "));
+}
+END_TEST
+
+/* Debian's file has such roots, and nobody here can renew them. */
+START_TEST(expired_roots_of_the_system_are_not_told_of)
+{
+	struct made *old = make((struct recipe){
+	    .ca = true, .not_before = -2 * YEAR, .not_after = -MADE_DAY });
+	const char *log = path_of("log");
+	const struct log_settings settings = { .target = log,
+		.format = LOG_FORMAT_LOGFMT,
+		.level = LOG_LEVEL_WARN };
+	struct stat st;
+
+	setenv("SSL_CERT_FILE", make_file("f", old->crt), 1);
+	clear_error();
+	ck_assert_int_eq(log_open(&settings), 0);
+	trust_put(trust_system(&error));
+	log_close();
+	ck_assert_str_eq(message, "");
+	ck_assert_int_eq(stat(log, &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
 }
 END_TEST
 
@@ -756,6 +778,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_refresh_that_fails_changes_nothing);
 	tcase_add_test(tcase, refreshed_while_four_threads_take);
 	tcase_add_test(tcase, the_roots_of_the_system);
+	tcase_add_test(tcase, expired_roots_of_the_system_are_not_told_of);
 	tcase_add_test(tcase, warnings_name_the_file_and_the_ca);
 	tcase_add_test(tcase, without_memory);
 }
