@@ -309,11 +309,12 @@ warn_of_times(struct reader *r, const struct certificate_settings *pair,
 
 	if (left < 0)
 		reader_warn(r, &where->origin,
-		    "%s: expired %" PRId64 " days ago", pair->crt,
-		    -left / DAY_S);
+		    "%s: expired %" PRId64 " day%s ago", pair->crt,
+		    -left / DAY_S, -left / DAY_S == 1 ? "" : "s");
 	else if (left < SOON_DAYS * DAY_S)
 		reader_warn(r, &where->origin,
-		    "%s: expires in %" PRId64 " days", pair->crt, left / DAY_S);
+		    "%s: expires in %" PRId64 " day%s", pair->crt, left / DAY_S,
+		    left / DAY_S == 1 ? "" : "s");
 	if (certificate_not_before(c) > now)
 		reader_warn(
 		    r, &where->origin, "%s: is not valid yet", pair->crt);

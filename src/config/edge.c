@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -380,6 +381,8 @@ reader_default_state(struct reader *r)
 	const char *service = folder_in_environment("STATE_DIRECTORY");
 	const char *own = folder_in_environment("XDG_STATE_HOME");
 	const char *home = folder_in_environment("HOME");
+	/* Of the start: a reload comes after the change to edge.user. */
+	bool as_root = getauxval(AT_EUID) == 0;
 	int len;
 
 	if (s->state != NULL || r->failed)
@@ -388,9 +391,9 @@ reader_default_state(struct reader *r)
 		/* The first, if the service has several. */
 		len = asprintf(
 		    &s->state, "%.*s", (int)strcspn(service, ":"), service);
-	else if (geteuid() != 0 && own != NULL)
+	else if (!as_root && own != NULL)
 		len = asprintf(&s->state, "%s/lunette", own);
-	else if (geteuid() != 0 && home != NULL)
+	else if (!as_root && home != NULL)
 		len = asprintf(&s->state, "%s/.local/state/lunette", home);
 	else
 		len = asprintf(&s->state, "%s", STATE_FOLDER);

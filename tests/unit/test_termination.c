@@ -354,9 +354,10 @@ START_TEST(the_state_folder_has_a_default)
 	ck_assert_str_eq(s->state,
 	    geteuid() == 0 ? states[_i].of_root : states[_i].of_others);
 	snapshot_put(s);
+	/* A reload after the change to edge.user finds the same folder. */
 	if (geteuid() == 0 && setuid(65534) == 0) {
 		s = fixture_snapshot(HEAD ONE);
-		ck_assert_str_eq(s->state, states[_i].of_others);
+		ck_assert_str_eq(s->state, states[_i].of_root);
 		snapshot_put(s);
 	}
 }
