@@ -58,6 +58,7 @@ check_ticket_keys(struct check *c, const struct snapshot *s)
 	if (t == NULL)
 		return;
 	text_clear(&c->out);
+	text_add(&c->out, "edge.session_tickets.keys: ");
 	if (tickets_use_file(t, s->ticket_keys, &c->out) != 0)
 		say(c, c->out.data);
 	tickets_free(t);
@@ -107,8 +108,22 @@ check_file(const char *key, const char *path, int err)
 {
 	if (err != 0)
 		fprintf(stderr,
-		    "warning: this machine could not start it: %s: %s: %s\n",
-		    key, path, strerror(-err));
+		    "warning: this machine could not start it: %s: %s: %s%s\n",
+		    key, path, strerror(-err),
+		    err == -ENOENT ? "; make its folder first" : "");
+}
+
+static void
+check_user(const char *user)
+{
+	int err = user == NULL ? 0 : privileges_user_exists(user);
+
+	if (err != 0)
+		fprintf(stderr,
+		    "warning: this machine could not start it: edge.user: "
+		    "%s: %s\n",
+		    user,
+		    err == -ENOENT ? "there is no such user" : strerror(-err));
 }
 
 static bool
@@ -122,9 +137,7 @@ is_log_file(const char *target)
 static void
 check_surroundings(const struct snapshot *s)
 {
-	if (s->user != NULL)
-		check_file(
-		    "edge.user", s->user, privileges_user_exists(s->user));
+	check_user(s->user);
 	if (is_log_file(s->log_target))
 		check_file("edge.log.target", s->log_target,
 		    may_append(s->log_target));

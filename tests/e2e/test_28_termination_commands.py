@@ -115,6 +115,17 @@ def test_check_tells_of_a_state_folder_that_cannot_be(scene, state, said):
     assert set(os.listdir(scene.folder)) - before == {"edge.yaml"}
 
 
+@pytest.mark.parametrize("old, new, said", [
+    ("edge:\n", "edge:\n  user: nobody-of-this-name\n",
+     "edge.user: nobody-of-this-name: there is no such user"),
+    ("endpoints:", "events: [{ file: none/here }]\nendpoints:",
+     "none/here: No such file or directory; make its folder first")])
+def test_check_warns_of_what_a_start_lacks_here(scene, old, new, said):
+    copy_pair(scene, "app", "a.test")
+    code, _, err = check(scene, ENDS_HERE.replace(old, new))
+    assert code == 0 and said in err, err
+
+
 @pytest.mark.parametrize("size, mode, said", [
     (80, 0o600, None), (79, 0o600, "tickets"), (80, 0o644, "tickets"),
     (0, 0o600, "tickets")])
