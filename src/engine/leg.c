@@ -377,9 +377,14 @@ leg_say_goodbye(struct leg *l)
 void
 leg_cut(struct leg *l)
 {
-	if (!l->shut && leg_is_open(l))
-		shutdown(l->watch.fd, SHUT_WR);
+	if (l->shut || !leg_is_open(l))
+		return;
 	l->shut = true;
+	/* What its TLS holds back, our last flight: else the peer would take
+	 * this for an end in the handshake. */
+	if (l->secured)
+		(void)tls_write(l->tls, span_of(NULL, 0));
+	shutdown(l->watch.fd, SHUT_WR);
 }
 
 /*

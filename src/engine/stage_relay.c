@@ -36,16 +36,30 @@ end_by_failure(struct conn *c, const struct leg *leg, enum reason reset,
 	return STEP_CLOSE;
 }
 
+/* It complains that the other side's end was no clean one. */
+static enum step
+end_by_truncation(struct conn *c, enum reason reason)
+{
+	conn_close(c, reason, CLOSE_PASS_RESET, "tls_truncated");
+	return STEP_CLOSE;
+}
+
 static enum step
 end_by_client(struct conn *c)
 {
-	/* It complains that the upstream's end was no clean one. */
-	if (!c->upstream.truncated)
-		return end_by_failure(
-		    c, &c->client, REASON_CLIENT_RESET, REASON_TLS_FAILED);
-	conn_close(
-	    c, REASON_UPSTREAM_CLOSED, CLOSE_PASS_RESET, "tls_truncated");
-	return STEP_CLOSE;
+	return c->upstream.truncated
+		   ? end_by_truncation(c, REASON_UPSTREAM_CLOSED)
+		   : end_by_failure(
+			 c, &c->client, REASON_CLIENT_RESET, REASON_TLS_FAILED);
+}
+
+static enum step
+end_by_upstream(struct conn *c)
+{
+	return c->client.truncated && c->upstream.tls
+		   ? end_by_truncation(c, REASON_CLIENT_CLOSED)
+		   : end_by_failure(c, &c->upstream, REASON_UPSTREAM_RESET,
+			 REASON_UPSTREAM_TLS_FAILED);
 }
 
 static enum step
@@ -79,8 +93,7 @@ stage_relay(struct conn *c)
 	if (c->client.failed)
 		return end_by_client(c);
 	if (c->upstream.failed)
-		return end_by_failure(c, &c->upstream, REASON_UPSTREAM_RESET,
-		    REASON_UPSTREAM_TLS_FAILED);
+		return end_by_upstream(c);
 	if (in == FLOW_DONE && out == FLOW_DONE)
 		return end(c);
 	if (in == FLOW_MORE || out == FLOW_MORE)

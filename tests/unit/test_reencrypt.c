@@ -85,6 +85,26 @@ START_TEST(an_upstream_that_is_cut_off_looks_so)
 }
 END_TEST
 
+/* Our last flight waits for the client's first bytes, which do not come. */
+START_TEST(a_client_that_is_cut_off_before_the_upstream_begins)
+{
+	struct tls_end t, up;
+	int fd;
+
+	bench_start(&b, REENCRYPTED("127.0.0.1:$P", ""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	fd = bench_accept(&b);
+	tls_end_cut(&t);
+	ck_assert(tls_end_accept(&up, fd, as_backend()));
+	tls_end_expect_truncation(&up);
+	tls_end_finish(&up);
+	tls_end_free(&t);
+	tls_end_free(&up);
+	reason_is("client_closed");
+	event_has("tls_truncated");
+}
+END_TEST
+
 START_TEST(the_next_upstream_is_tried_when_tls_fails)
 {
 	struct tls_end t, up;
@@ -215,6 +235,8 @@ add(TCase *tcase)
 	tcase_add_loop_test(
 	    tcase, an_upstream_is_verified, 0, ARRAY_COUNT(verifications));
 	tcase_add_test(tcase, an_upstream_that_is_cut_off_looks_so);
+	tcase_add_test(
+	    tcase, a_client_that_is_cut_off_before_the_upstream_begins);
 	tcase_add_test(tcase, the_next_upstream_is_tried_when_tls_fails);
 	tcase_add_test(tcase, an_upstream_that_says_nothing);
 	tcase_add_loop_test(
