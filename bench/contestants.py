@@ -34,6 +34,8 @@ end
 
 
 class Contestant:
+    has_short_threads = False  # that end with a connection
+
     def __init__(self, name, bench, binary):
         self.name, self.bench, self.binary = name, bench, binary
         self.slug = name.replace(" ", "-")

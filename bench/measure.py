@@ -165,10 +165,11 @@ def measure_latency(bench, run):
 def client_cost(bench, run, name, warm_up, count, *options):
     """CPU seconds of these TLS clients."""
     options = ("-r", ANSWER_BYTES, *options)
+    ended = run.contestant.has_short_threads
     bench.tls_load(run.port, name, warm_up, *options)
-    before = cpu_seconds(run.process.pid)
+    before = cpu_seconds(run.process.pid, ended)
     bench.tls_load(run.port, name, count, *options)
-    return cpu_seconds(run.process.pid) - before
+    return cpu_seconds(run.process.pid, ended) - before
 
 
 def measure_handshakes(bench, run):
@@ -221,8 +222,8 @@ def measure_start(bench, run):
     memory = user_memory_bytes(run.process.pid)
     name, options = names_of(run)
     bench.tls_load(run.port, name, 1, "-r", ANSWER_BYTES, *options)
-    return (time.monotonic() - run.began_s, cpu_seconds(run.process.pid),
-            memory / 1e6)
+    return (time.monotonic() - run.began_s,
+            cpu_seconds(run.process.pid, True), memory / 1e6)
 
 
 def measure_chosen(bench, run):

@@ -48,15 +48,13 @@ def stat_cpu_ns(pid):
         os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(pid):
-    """Of the tree. Clock ticks count threads that have ended as well."""
+def cpu_seconds(pid, with_ended=False):
+    """Of the tree. Only clock ticks count threads that have ended as well."""
+    ticks = with_ended or not os.path.exists("/proc/self/schedstat")
     total = 0
     for each in tree(pid):
         try:
-            ticks = stat_cpu_ns(each)
-            fine = task_cpu_ns(each) \
-                if os.path.exists("/proc/self/schedstat") else 0
-            total += max(ticks, fine)
+            total += stat_cpu_ns(each) if ticks else task_cpu_ns(each)
         except OSError:
             continue
     return total / 1e9

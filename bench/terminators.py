@@ -166,6 +166,8 @@ ecdh-curve = "{GROUPS}"
 
 
 class Stunnel(Terminates, Contestant):
+    has_short_threads = True
+
     def start(self, work):
         port = free_port()
         path = self.write("stunnel.conf", f"""\
