@@ -26,6 +26,7 @@ leg_open(struct leg *l, struct loop *loop, int fd,
 {
 	int error = loop_add(loop, &l->watch, fd, on_ready);
 
+	l->failed = false; /* of a try before */
 	if (error < 0) {
 		close(fd);
 		l->watch.fd = -1;

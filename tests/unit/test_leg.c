@@ -400,6 +400,23 @@ START_TEST(an_event_that_was_under_way_finds_nobody)
 }
 END_TEST
 
+/* The next upstream is not to blame for the one before. */
+START_TEST(a_failure_ends_with_the_next_descriptor)
+{
+	int ends[2];
+
+	close_with_reset(peer);
+	TURN_UNTIL(leg.hung_up);
+	ck_assert_int_eq(read_some(4, &(size_t){ 0 }), IO_ERROR);
+	leg_close(&leg);
+	ck_assert(leg.failed);
+	tcp_pair(ends);
+	peer = ends[0];
+	ck_assert_int_eq(leg_open(&leg, &loop, ends[1], on_ready), 0);
+	ck_assert(!leg.failed && !leg.reset);
+}
+END_TEST
+
 START_TEST(a_descriptor_that_cannot_be_watched_is_closed)
 {
 	struct leg l;
@@ -436,6 +453,7 @@ add(TCase *tcase)
 	tcase_add_test(tcase, closing_says_fin_and_forgets);
 	tcase_add_test(tcase, aborting_says_reset);
 	tcase_add_test(tcase, an_event_that_was_under_way_finds_nobody);
+	tcase_add_test(tcase, a_failure_ends_with_the_next_descriptor);
 	tcase_add_test(tcase, a_descriptor_that_cannot_be_watched_is_closed);
 }
 
