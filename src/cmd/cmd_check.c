@@ -150,6 +150,29 @@ check_surroundings(const struct snapshot *s)
 	}
 }
 
+static void
+add_count(struct text *out, const char *before, size_t count, const char *what)
+{
+	text_addf(
+	    out, "%s%zu %s%s", before, count, what, count == 1 ? "" : "s");
+}
+
+/* All files that say which clients may come, and what is in them. */
+static void
+add_trust(struct text *out, struct trust *t)
+{
+	size_t crls = trust_crl_count(t);
+
+	for (size_t i = 0; i < trust_file_count(t); i++)
+		text_addf(out, "%s%s", i == 0 ? "" : ", ", trust_file(t, i));
+	if (trust_ca_count(t) == 1 && crls == 0)
+		return;
+	add_count(out, " (", trust_ca_count(t), "CA");
+	if (crls > 0)
+		add_count(out, ", ", crls, "CRL");
+	text_add_char(out, ')');
+}
+
 /* Where the clients' certificates come from, and the edge's own. */
 static void
 add_termination(
@@ -167,13 +190,9 @@ add_termination(
 		    t->min_version == TLS_VERSION_1_3 ? "1.3" : "1.2");
 	if (t->trust == NULL)
 		return;
-	text_addf(out, ", %s client certificates of %s",
-	    t->auth == CLIENT_AUTH_REQUIRE ? "requires" : "asks for",
-	    trust_file(t->trust, 0));
-	if (trust_ca_count(t->trust) > 1)
-		text_addf(out, " (%zu CAs)", trust_ca_count(t->trust));
-	if (trust_crl_count(t->trust) > 0)
-		text_addf(out, " (%zu CRLs)", trust_crl_count(t->trust));
+	text_addf(out, ", %s client certificates of ",
+	    t->auth == CLIENT_AUTH_REQUIRE ? "requires" : "asks for");
+	add_trust(out, t->trust);
 }
 
 static void
@@ -188,6 +207,8 @@ add_endpoint(
 	for (size_t i = 0; i < e->upstream_count; i++)
 		text_addf(out, "%s%s", i == 0 ? ", to " : ", ",
 		    e->upstreams[i].address.text);
+	if (e->upstream_tls.verify == VERIFY_OFF)
+		text_add(out, " (certificate not verified)");
 	if (e->upstream_count == 0)
 		text_add(out, ", no upstream: the policy must name one");
 	if (e->proxy_proto > 0)
@@ -243,13 +264,6 @@ add_certificates(struct text *out, const struct snapshot *s)
 		text_addf(out, "  and %zu more certificates\n", count - shown);
 	if (s->local_ca)
 		text_addf(out, "  local CA in %s\n", s->state);
-}
-
-static void
-add_count(struct text *out, const char *before, size_t count, const char *what)
-{
-	text_addf(
-	    out, "%s%zu %s%s", before, count, what, count == 1 ? "" : "s");
 }
 
 static int

@@ -68,6 +68,22 @@ def test_check_tells_what_ends_where(scene):
     assert "TLS ends at: upstream" in line, out
 
 
+def test_check_tells_whose_certificates_are_good(scene):
+    copy_pair(scene, "app", "a.test")
+    for name in ("ca.pem", "more.pem"):
+        shutil.copy(scene.certificates.ca, scene.path(name))
+    code, out, err = check(scene, ENDS_HERE.replace(
+        "127.0.0.1:4443", "tls://127.0.0.1:4443") + """    certificate: app
+    mutual_tls: { cas: [ca.pem, more.pem], mode: request }
+    upstream_tls: { verify: false }
+""")
+    assert code == 0 and not err, err
+    line = next(l for l in out.splitlines() if "tls://a.test" in l)
+    assert "asks for client certificates of " in line
+    assert "ca.pem, " in line and "more.pem" in line
+    assert "to tls://127.0.0.1:4443 (certificate not verified)" in line
+
+
 def test_days_and_open_keys_are_warned_of(scene):
     """TL-13, HD-04: an expired certificate and a key that all can read are
     warnings, in `check` and in the log of a start."""
