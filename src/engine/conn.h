@@ -36,7 +36,9 @@ struct throttle;
 #define RECORD_MAX_KEYS 16
 
 enum closing_way {
-	CLOSE_PLAIN,	  /* FIN, without waiting: both sides are done */
+	/* FIN, without waiting: both sides are done and have said so, or it is
+	 * not for us to say in their name (no close_notify). */
+	CLOSE_PLAIN,
 	CLOSE_LINGER,	  /* say `parting`, FIN, read what is left, close */
 	CLOSE_RESET,	  /* reset what is still open */
 	CLOSE_PASS_RESET, /* deliver what was read, then reset */

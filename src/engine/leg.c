@@ -365,17 +365,6 @@ leg_shut(struct leg *l)
 }
 
 void
-leg_say_goodbye(struct leg *l)
-{
-	if (l->shut || !l->secured || leg_has_pending(l))
-		return;
-	l->shut = true;
-	leg_expect_more(l, true);
-	if (tls_shut(l->tls) == IO_AGAIN)
-		tls_drop_unsent(l->tls);
-}
-
-void
 leg_cut(struct leg *l)
 {
 	if (l->shut || !leg_is_open(l))

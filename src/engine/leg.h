@@ -102,10 +102,6 @@ void leg_drop_pending(struct leg *l, struct pipes *pipes);
 /* Ends our direction: close_notify where there is TLS, and a FIN. */
 void leg_shut(struct leg *l);
 
-/* close_notify where there is TLS and it was not said, as far as the socket
- * takes it; closing sends the FIN. */
-void leg_say_goodbye(struct leg *l);
-
 /* Ends it with the FIN alone: the peer's TLS sees that something is missing. */
 void leg_cut(struct leg *l);
 

@@ -125,8 +125,6 @@ stage_closing(struct conn *c)
 	case CLOSE_TARPIT:
 		return tarpit(c);
 	case CLOSE_PLAIN:
-		leg_say_goodbye(&c->client);
-		leg_say_goodbye(&c->upstream);
 		break;
 	}
 	return finish(c);

@@ -71,6 +71,26 @@ START_TEST(half_closes_are_passed_on)
 }
 END_TEST
 
+/* Half an answer, and then nothing: what the edge ends for want of time must
+ * not look as if the upstream had ended it. */
+START_TEST(an_idle_end_does_not_look_complete)
+{
+	struct tls_end t;
+	int up;
+
+	bench_start(
+	    &b, EDGE("timeouts: { idle: 200ms }") CERTIFICATES TERMINATED(""));
+	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
+	up = bench_accept(&b);
+	send_text(up, "half an ans");
+	tls_end_expect(&t, "half an ans");
+	tls_end_expect_truncation(&t);
+	tls_end_free(&t);
+	close(up);
+	reason_is("idle_timeout");
+}
+END_TEST
+
 START_TEST(an_end_without_close_notify_is_told)
 {
 	struct tls_end t;
@@ -556,6 +576,7 @@ add(TCase *tcase)
 	tcase_add_checked_fixture(tcase, prepare, teardown);
 	tcase_add_loop_test(tcase, plaintext_goes_both_ways, 0, 2);
 	tcase_add_loop_test(tcase, half_closes_are_passed_on, 0, 2);
+	tcase_add_test(tcase, an_idle_end_does_not_look_complete);
 	tcase_add_test(tcase, an_end_without_close_notify_is_told);
 	tcase_add_test(tcase, waiting_for_the_rate_is_not_idling);
 	tcase_add_loop_test(tcase, a_client_that_leaves_the_handshake, 0, 3);
