@@ -89,6 +89,8 @@ note_failure(struct conn *c, enum reason reason, int error)
 	d->detail = NULL;
 	d->greeted = false;
 	leg_close(&c->upstream);
+	/* None of the client's yet; part of our header may be missing. */
+	c->upstream.taken_bytes = 0;
 	timeouts_clear(&c->worker->timeouts, &c->timeout);
 	return STEP_AGAIN;
 }
