@@ -143,6 +143,7 @@ struct conn {
 	bool alert_sent : 1;	 /* `alert` is on the wire already */
 	bool alert_received : 1; /* `alert` is the client's */
 	bool reencrypted : 1;	 /* TLS of our own to the upstream */
+	bool terminates : 1;	 /* the client's TLS ends here */
 	bool relayed : 1;	 /* it has come to the relay */
 	uint8_t handshake_in;	 /* enum timing: into whose time it fell */
 	struct worker *worker;

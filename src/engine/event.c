@@ -66,7 +66,7 @@ write_close(struct json *j, const struct conn *c)
 static enum terminate_at
 terminated_at(const struct conn *c)
 {
-	if (c->client.tls || c->facts.terminated)
+	if (c->terminates)
 		return TERMINATE_EDGE;
 	return c->relayed ? TERMINATE_UPSTREAM : c->endpoint->terminate_at;
 }

@@ -278,6 +278,7 @@ begin(struct conn *c, const struct terms *t, const struct key_choice *keys)
 		return false;
 	}
 	leg_secure(&c->client, tls);
+	c->terminates = true;
 	/* Consumed from here on; whether scripts still see it must not depend
 	 * on who said hello meanwhile. */
 	if (c->worker->hello_owner == c)

@@ -393,6 +393,7 @@ START_TEST(a_script_whose_client_does_not_finish)
 	if (_i == 0) {
 		fd = bench_client(&b, "a.test");
 		reason_is("handshake_timeout");
+		event_has("\"terminate_at\":\"edge\"");
 		close(fd);
 		return;
 	}
