@@ -61,3 +61,19 @@ coverage/Makefile:
 coverage: coverage/Makefile
 	cd coverage && status=0; $(MAKE) $(AM_MAKEFLAGS) check || status=1; \
 	$(abs_top_srcdir)/tests/coverage . && exit $$status
+
+# An hour of mixed traffic, reloads and accidents; SOAK_ARGS=--quick for three
+# minutes, '--minutes 20 --seed 7' for a run again.
+EXTRA_DIST += \
+	tests/soak/clients.py \
+	tests/soak/exchange.py \
+	tests/soak/ledger.py \
+	tests/soak/run.py \
+	tests/soak/stage.py \
+	tests/soak/upstreams.py
+
+.PHONY: soak
+soak: lunette$(EXEEXT)
+	LUNETTE=$(abs_top_builddir)/lunette$(EXEEXT) \
+	LUNETTE_LUA=$(abs_top_srcdir)/lua PYTHONDONTWRITEBYTECODE=1 \
+	$(PYTHON) $(srcdir)/tests/soak/run.py $(SOAK_ARGS)
