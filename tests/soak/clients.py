@@ -174,6 +174,11 @@ class Player(threading.Thread):
         self.talk("slow", 1 << 17, buffer=4096, pace=lambda: time.sleep(
             self.rng.random() / 20))
 
+    def long(self):
+        """Sees reloads, and upstreams that die."""
+        self.talk("long", 1 << 19, pace=lambda: time.sleep(
+            self.rng.random() / 3))
+
     # Those that break off.
 
     def midway(self, kind, *wanted, down=1 << 23):
@@ -342,7 +347,8 @@ class Player(threading.Thread):
 
 KINDS = {
     "good": (40, Player.good), "half": (10, Player.half),
-    "slow": (3, Player.slow), "reset": (4, Player.reset),
+    "slow": (3, Player.slow), "long": (2, Player.long),
+    "reset": (4, Player.reset),
     "vanish": (3, Player.vanish), "stall": (0.5, Player.stall),
     "silent": (0.5, Player.silent), "corrupt": (3, Player.corrupt),
     "mute": (0.5, Player.mute), "quit": (4, Player.quit),

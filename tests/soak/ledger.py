@@ -12,7 +12,7 @@ from edge import Tail
 LEFT = {"client_closed", "client_reset", "handshake_failed"}
 SERVED = {"client_closed", "upstream_closed"}
 REASONS = {
-    "good": SERVED, "half": SERVED, "slow": SERVED,
+    "good": SERVED, "half": SERVED, "slow": SERVED, "long": SERVED,
     "reset": {"client_reset"}, "vanish": {"client_reset", "client_closed"},
     "stall": {"idle_timeout"}, "silent": {"idle_timeout"},
     "corrupt": {"tls_failed"},
@@ -35,7 +35,7 @@ SHAKY = SERVED | {
 # Warnings and errors that the soak provokes. Anything else is a fault.
 PROVOKED = re.compile("|".join([
     "configuration error", "reload failed, the old configuration stays",
-    "upstream is down", "policy failed",
+    "upstream is down", "no upstream could be reached", "policy failed",
     "an old policy version is dropped",
     "certificate not replaced, the old one stays",
     "a client's certificate is refused", "PROXY header refused",
