@@ -217,7 +217,8 @@ read_all(struct tls_stream *s, uint8_t *buffer, size_t size, size_t *count)
 		failure_set(s, TLS_FAULT_PROTOCOL, "records without data");
 		io = IO_ERROR;
 	}
-	/* Nobody takes an answer any more; behind close_notify there is none. */
+	/* Nobody takes an answer any more; behind close_notify there is none.
+	 */
 	if (was_broken || s->shut)
 		s->context->out_len = 0;
 	else if ((s->context->out_len > 0 || hold_is_over(s, *count)) &&
