@@ -1,6 +1,6 @@
-"""The soak: mixed traffic, good and hostile, against one edge while it is
-reloaded, signalled, and its files and upstreams come and go. It goes in rounds;
-after each one all must be gone and the books must balance.
+"""The soak: mixed traffic, good and hostile, against one edge, while it is
+reloaded and signalled and its files and upstreams come and go. It goes in
+rounds; after each one all must be gone and the books must balance.
 
     LUNETTE=build/lunette LUNETTE_LUA=lua python3 tests/soak/run.py --quick
 
@@ -40,17 +40,22 @@ class Disturber:
         self.deeds = {
             self.reload: 4, self.reload_broken: 3, self.reload_bad_script: 1,
             self.swap_certificate: 3, self.spoil_certificate: 1,
-            self.swap_crl: 2, self.rotate: 2, self.kill_upstream: 3,
+            self.swap_crl: 2, self.rotate: 2, self.kill_upstream: 5,
             self.stop_upstream: 2, self.signal_at_random: 3,
+            self.reload_storm: 1,
         }
 
     def run(self, until_moment):
+        """Each once in a round, so that the warm-up has seen them all."""
+        deeds = list(self.deeds)
+        planned = self.rng.sample(deeds, len(deeds))
         while time.monotonic() < until_moment:
             for due in [d for d in self.later if d[0] < time.monotonic()]:
                 self.later.remove(due)
                 due[1]()
-            deeds = list(self.deeds)
-            self.rng.choices(deeds, self.deeds.values())[0]()
+            deed = planned.pop() if planned else \
+                self.rng.choices(deeds, self.deeds.values())[0]
+            deed()
             self.ledger.read_events()
             time.sleep(self.rng.uniform(0.2, 1.2))
         for _, deed in self.later:
@@ -122,8 +127,13 @@ class Disturber:
         if not os.path.exists(self.stage.events_path):
             return  # the edge is about to open it
         self.ledger.rotate()
+        self.reopen()
+
+    def reopen(self):
+        before = len(self.edge.log_lines())
         self.edge.kill(signal.SIGUSR1)
         self.signals += 1
+        self.edge.wait_log("opened again", 30, before)
 
     # Upstreams and signals.
 
@@ -142,8 +152,19 @@ class Disturber:
     def signal_at_random(self):
         for _ in range(self.rng.randrange(1, 200)):
             self.edge.kill(self.rng.choice(
-                [signal.SIGCHLD, signal.SIGPIPE, signal.SIGWINCH]))
+                [signal.SIGCHLD, signal.SIGPIPE, signal.SIGWINCH,
+                 signal.SIGUSR1]))
             self.signals += 1
+
+    def reload_storm(self):
+        """Signals that wait are one; the lowest number is taken first. So
+        when the second SIGUSR1 was taken, no SIGHUP of ours is left."""
+        for _ in range(self.rng.randrange(2, 20)):
+            self.edge.kill(signal.SIGHUP)
+            self.signals += 1
+            time.sleep(self.rng.uniform(0, 0.02))
+        self.reopen()
+        self.reopen()
 
 
 def descriptors(pid):
