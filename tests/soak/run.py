@@ -279,6 +279,9 @@ class Soak:
         self.check_growth()
         self.check_mix()
         try:
+            self.edge.drain()
+            until(lambda: not self.edge.process.alive(), 5,
+                  "nobody is connected, so one SIGTERM is enough")
             self.edge.stop()
         except AssertionError as error:
             self.ledger.fault(f"at the end: {error}")
