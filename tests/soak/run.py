@@ -186,13 +186,14 @@ def descriptors(pid):
 
 
 def mappings(pid):
-    """Resident KiB by what is mapped."""
+    """Resident KiB by what is mapped, or where."""
     found, name = {}, ""
     with open(f"/proc/{pid}/smaps") as f:
         for line in f:
             fields = line.split()
             if "-" in fields[0]:
-                name = fields[5] if len(fields) > 5 else fields[0]
+                name = fields[5] if len(fields) > 5 else \
+                    fields[0].split("-")[0]
             elif fields[0] == "Rss:":
                 found[name] = found.get(name, 0) + int(fields[1])
     return found
