@@ -19,8 +19,8 @@ include tests/e2e/local.mk
 include tests/fuzz/local.mk
 
 # The suites again under sanitizers, each in a build of its own below this one:
-# unit and end-to-end tests under ASan and UBSan, unit tests and the core of the
-# end-to-end ones under TSan. The folders stay, so that a second run is quick.
+# unit and end-to-end tests under ASan and UBSan, the unit tests in which there
+# are threads and the core of the end-to-end ones under TSan. The folders stay, so that a second run is quick.
 SANITIZER_CONFIGURE = $(abs_top_srcdir)/configure --enable-werror \
 	CC='$(CC)' CFLAGS='-O1 -g' PYTHON='$(PYTHON)'
 
@@ -42,9 +42,28 @@ check-asan: asan/Makefile
 	$(CHECK_SANITIZED) check || status=1; \
 	$(CHECK_SANITIZED) check-e2e || status=1; exit $$status
 
+# What runs on one thread, in the test as in the program, has no race to find.
+THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_authority \
+	tests/unit/test_balance tests/unit/test_certificate \
+	tests/unit/test_digest tests/unit/test_edge \
+	tests/unit/test_edge_policy tests/unit/test_engine_faults \
+	tests/unit/test_event tests/unit/test_expiry tests/unit/test_hash \
+	tests/unit/test_health tests/unit/test_journal tests/unit/test_keyring \
+	tests/unit/test_leg tests/unit/test_leg_tls tests/unit/test_log \
+	tests/unit/test_mailbox tests/unit/test_netset tests/unit/test_ocsp \
+	tests/unit/test_pairs tests/unit/test_policy_lib \
+	tests/unit/test_policy_shared tests/unit/test_reencrypt \
+	tests/unit/test_relay tests/unit/test_renewal tests/unit/test_resolver \
+	tests/unit/test_slab tests/unit/test_snapshot tests/unit/test_stages \
+	tests/unit/test_stages_upstream tests/unit/test_stapler \
+	tests/unit/test_stream tests/unit/test_tally tests/unit/test_terminate \
+	tests/unit/test_terminate_faults tests/unit/test_tickets \
+	tests/unit/test_trust tests/unit/test_upstream
+
 check-tsan: tsan/Makefile
 	cd tsan && status=0; \
-	$(CHECK_SANITIZED) check || status=1; \
+	$(CHECK_SANITIZED) check check_PROGRAMS='$(THREADED_TESTS)' \
+		TESTS='$(THREADED_TESTS)' || status=1; \
 	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='-m core' || status=1; \
 	exit $$status
 
