@@ -275,6 +275,22 @@ check_order(struct parsing *p)
 	return true;
 }
 
+/* What OpenSSL would not take at the first handshake is refused here, where
+ * somebody can mend it. */
+static bool
+check_extensions(struct parsing *p)
+{
+	for (int i = 0; i < sk_X509_num(p->certificates); i++) {
+		if (X509_check_purpose(
+			sk_X509_value(p->certificates, i), -1, 0) == 1)
+			continue;
+		text_addf(complain(p, p->crt),
+		    "certificate %d: its extensions cannot be read", i + 1);
+		return false;
+	}
+	return true;
+}
+
 static struct certificate *
 assemble(struct parsing *p)
 {
@@ -284,7 +300,7 @@ assemble(struct parsing *p)
 
 	if (!key)
 		return NULL;
-	if (!check_order(p)) {
+	if (!check_extensions(p) || !check_order(p)) {
 		EVP_PKEY_free(key);
 		return NULL;
 	}

@@ -181,7 +181,9 @@ START_TEST(extensions_that_cannot_be_read)
 		const char *name, *value;
 	} bad[] = { { "2.5.29.17", "DER:3081" },
 		{ "1.3.6.1.5.5.7.1.24", "DER:3081" },
-		{ "1.3.6.1.5.5.7.1.1", "DER:3081" } };
+		{ "1.3.6.1.5.5.7.1.1", "DER:3081" },
+		/* Read by OpenSSL alone, at the first handshake. */
+		{ "2.5.29.35", "DER:3081" }, { "2.5.29.37", "DER:3081" } };
 
 	for (size_t i = 0; i < ARRAY_COUNT(bad); i++) {
 		struct made *m = make((struct recipe){ .common_name = "a.test",

@@ -24,6 +24,8 @@ uint64_t __real_clock_ms(void);
 uint64_t __wrap_clock_ms(void);
 int __real_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
 int __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms);
+int __wrap___poll_chk(
+    struct pollfd *fds, nfds_t count, int timeout_ms, size_t size);
 int __real_inotify_init1(int flags);
 int __wrap_inotify_init1(int flags);
 int __real_eventfd(unsigned value, int flags);
@@ -95,6 +97,14 @@ __wrap_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
 {
 	return __real_poll(
 	    fds, count, timeout_ms <= 0 ? timeout_ms : timeout_ms / FAST + 1);
+}
+
+/* What FORTIFY makes of it. */
+int
+__wrap___poll_chk(struct pollfd *fds, nfds_t count, int timeout_ms, size_t size)
+{
+	(void)size;
+	return __wrap_poll(fds, count, timeout_ms);
 }
 
 int

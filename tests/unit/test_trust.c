@@ -43,9 +43,15 @@ plain_free(void *old, const char *file, int line)
 __attribute__((constructor)) static void
 take_over_memory(void)
 {
+#ifndef __SANITIZE_THREAD__
+	/* The library counts references with instructions that the sanitizer
+	 * cannot see: a free of the test's own would look like a race. */
 	if (!CRYPTO_set_mem_functions(
 		faulty_malloc, faulty_realloc, plain_free))
 		abort();
+#else
+	(void)faulty_malloc, (void)faulty_realloc, (void)plain_free;
+#endif
 }
 
 static char message[512];
@@ -780,7 +786,11 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, the_roots_of_the_system);
 	tcase_add_test(tcase, expired_roots_of_the_system_are_not_told_of);
 	tcase_add_test(tcase, warnings_name_the_file_and_the_ca);
+#ifndef __SANITIZE_THREAD__
 	tcase_add_test(tcase, without_memory);
+#else
+	(void)without_memory;
+#endif
 }
 
 UNIT_MAIN("trust", add_tests)
