@@ -6,7 +6,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/nearest.h"
@@ -288,16 +287,13 @@ read_certificates(
 /* Keys that everybody may read are keys of everybody. */
 static void
 warn_of_open_key(struct reader *r, const struct certificate_settings *pair,
-    const struct node *where)
+    const struct certificate *c, const struct node *where)
 {
-	const char *path = pair->key != NULL ? pair->key : pair->crt;
-	struct stat st;
-
-	if (stat(path, &st) == 0 && (st.st_mode & S_IROTH))
+	if (certificate_key_is_exposed(c))
 		reader_warn(r, &where->origin,
 		    "every user of this machine can read the private key: "
 		    "chmod o-rwx %s",
-		    path);
+		    pair->key != NULL ? pair->key : pair->crt);
 }
 
 static void
@@ -439,7 +435,7 @@ take_loaded(struct reader *r, size_t i, struct keyring_file *file)
 	}
 	warn_of_times(r, pair, c, source->crt);
 	warn_of_open_key(
-	    r, pair, source->key != NULL ? source->key : source->crt);
+	    r, pair, c, source->key != NULL ? source->key : source->crt);
 	check_ocsp(r, pair, c, source);
 	index_names(r, c);
 	add_to_keyring(r, pair, c);

@@ -22,6 +22,7 @@ struct next {
 	struct mail **mails; /* one a worker */
 	struct listener **listeners;
 	size_t listener_count;
+	struct listener **shared; /* the same, the acceptor's own references */
 };
 
 void
@@ -156,6 +157,19 @@ make_mails(struct edge *e, struct next *n, struct text *error)
 }
 
 static bool
+share_listeners(struct next *n, struct text *error)
+{
+	n->shared = calloc(n->listener_count + 1, sizeof(struct listener *));
+	if (!n->shared) {
+		text_add(error, "no memory for the listeners");
+		return false;
+	}
+	for (size_t i = 0; i < n->listener_count; i++)
+		n->shared[i] = listener_get(n->listeners[i]);
+	return true;
+}
+
+static bool
 make_listeners(struct edge *e, struct next *n, struct text *error)
 {
 	struct snapshot *s = n->generation->snapshot;
@@ -172,7 +186,7 @@ make_listeners(struct edge *e, struct next *n, struct text *error)
 			return false;
 		n->listener_count++;
 	}
-	return true;
+	return share_listeners(n, error);
 }
 
 static bool
@@ -199,9 +213,13 @@ discard_next(struct edge *e, struct next *n)
 		if (n->mails[i])
 			n->mails[i]->discard(n->mails[i]);
 	free(n->mails);
-	for (size_t i = 0; i < n->listener_count; i++)
+	for (size_t i = 0; i < n->listener_count; i++) {
 		listener_put(n->listeners[i]);
+		if (n->shared)
+			listener_put(n->shared[i]);
+	}
 	free(n->listeners);
+	free(n->shared);
 	if (n->context)
 		policy_context_put(n->context);
 	if (n->generation)
@@ -253,46 +271,27 @@ keep_fresh(struct edge *e, struct generation *g)
  * listener accepts must find them switched, and their boxes keep the order.
  */
 static void
-commit(struct edge *e, struct next *n, struct listener **for_acceptor)
+commit(struct edge *e, struct next *n)
 {
 	keep_fresh(e, n->generation);
 	for (unsigned i = 0; i < e->worker_count; i++)
 		mailbox_post(&e->workers[i].mailbox, n->mails[i]);
 	free(n->mails);
 	set_limit(e, n->generation->snapshot);
-	acceptor_set_listeners(e->acceptor, for_acceptor, n->listener_count);
+	acceptor_set_listeners(e->acceptor, n->shared, n->listener_count);
 	keep_listeners(e, n);
 	policy_context_put(n->context);
 	generation_put(n->generation);
-}
-
-/* The acceptor's own array and references. */
-static struct listener **
-share_listeners(const struct next *n)
-{
-	struct listener **copy =
-	    calloc(n->listener_count + 1, sizeof(struct listener *));
-
-	for (size_t i = 0; copy && i < n->listener_count; i++)
-		copy[i] = listener_get(n->listeners[i]);
-	return copy;
 }
 
 static int
 switch_to(struct edge *e, struct snapshot *s, struct text *error)
 {
 	struct next next;
-	struct listener **for_acceptor;
 
 	if (!prepare(e, s, &next, error))
 		return -1;
-	for_acceptor = share_listeners(&next);
-	if (!for_acceptor) {
-		text_add(error, "no memory for the listeners");
-		discard_next(e, &next);
-		return -1;
-	}
-	commit(e, &next, for_acceptor);
+	commit(e, &next);
 	return 0;
 }
 

@@ -186,7 +186,7 @@ refuse_without_certificate(struct conn *c, bool by_script)
 		    c, REASON_NO_CERTIFICATE, ALERT_UNRECOGNIZED_NAME, NULL);
 }
 
-/* One of the limits of handshakes; `key` is empty for the one of all. */
+/* One of the limits of handshakes, as a bucket of its own. */
 static bool
 take_token(struct conn *c, uint64_t per_second, struct span key,
     const char *configured_as)

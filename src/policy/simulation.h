@@ -95,6 +95,9 @@ void simulation_read_tls(lua_State *L, struct simulation *s, const char *key);
 /* After all keys: for a connection that is terminated from the beginning. */
 void simulation_begin_tls(struct simulation *s);
 
+/* Sets a field of the table on top; NULL: leaves it out. */
+void simulation_set_text(lua_State *L, const char *key, const char *value);
+
 /* The handshake that conn:terminate asks for. False: it fails, and the run is
  * over; handshake_reason says why. */
 bool simulation_terminate(

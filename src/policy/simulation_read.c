@@ -513,8 +513,8 @@ simulation_read(lua_State *L, struct simulation *s)
 
 /* ---- the result ---- */
 
-static void
-set_text(lua_State *L, const char *key, const char *value)
+void
+simulation_set_text(lua_State *L, const char *key, const char *value)
 {
 	if (value == NULL)
 		return;
@@ -560,7 +560,7 @@ set_tags(lua_State *L, const struct decision *d)
 {
 	lua_newtable(L);
 	for (size_t i = 0; i < d->tag_count; i++)
-		set_text(L, d->tags[i].name, d->tags[i].value);
+		simulation_set_text(L, d->tags[i].name, d->tags[i].value);
 	lua_setfield(L, -2, "tags");
 	lua_newtable(L);
 	for (size_t i = 0; i < d->tlv_count; i++) {
@@ -592,12 +592,12 @@ static void
 set_decision(lua_State *L, const struct decision *d)
 {
 	set_bool(L, "allow", d->allow);
-	set_text(L, "reason", d->reason);
-	set_text(L, "endpoint", d->endpoint);
-	set_text(L, "upstream", d->upstream);
+	simulation_set_text(L, "reason", d->reason);
+	simulation_set_text(L, "endpoint", d->endpoint);
+	simulation_set_text(L, "upstream", d->upstream);
 	if (!d->allow) {
-		set_text(L, "close", deny_close_name(d->close));
-		set_text(L, "alert", alert_name(d->alert));
+		simulation_set_text(L, "close", deny_close_name(d->close));
+		simulation_set_text(L, "alert", alert_name(d->alert));
 	}
 	if (d->proxy_proto >= 0)
 		set_number(L, "proxy_proto", d->proxy_proto);
@@ -625,8 +625,8 @@ static void
 set_failure(lua_State *L, const struct simulation *s)
 {
 	set_bool(L, "allow", false);
-	set_text(L, "fault", fault_name(s));
-	set_text(L, "error",
+	simulation_set_text(L, "fault", fault_name(s));
+	simulation_set_text(L, "error",
 	    s->waited_too_long ? "the wall limit is over" : s->outcome.message);
 	set_number(L, "line", s->outcome.line);
 }
@@ -636,8 +636,8 @@ static void
 set_failed_handshake(lua_State *L, const struct simulation *s)
 {
 	set_bool(L, "allow", false);
-	set_text(L, "reason", s->handshake_reason);
-	set_text(L, "detail", s->handshake_detail);
+	simulation_set_text(L, "reason", s->handshake_reason);
+	simulation_set_text(L, "detail", s->handshake_detail);
 }
 
 void

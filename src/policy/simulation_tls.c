@@ -231,19 +231,11 @@ simulation_peer(struct policy_conn *c)
 /* ---- what came of it ---- */
 
 static void
-set_text(lua_State *L, const char *key, const char *value)
-{
-	if (value == NULL)
-		return;
-	lua_pushstring(L, value);
-	lua_setfield(L, -2, key);
-}
-
-static void
 set_version(lua_State *L, const char *key, uint16_t version)
 {
 	if (version != 0)
-		set_text(L, key, version == TLS_VERSION_1_2 ? "1.2" : "1.3");
+		simulation_set_text(
+		    L, key, version == TLS_VERSION_1_2 ? "1.2" : "1.3");
 }
 
 static void
@@ -273,7 +265,7 @@ set_mutual_tls(lua_State *L, const struct decision_termination *t)
 	if (t->auth < 0)
 		return;
 	lua_createtable(L, 0, 1);
-	set_text(L, "mode", modes[t->auth]);
+	simulation_set_text(L, "mode", modes[t->auth]);
 	lua_setfield(L, -2, "mutual_tls");
 }
 
@@ -287,8 +279,8 @@ set_upstream_tls(lua_State *L, const struct decision_upstream_tls *u)
 		lua_pushboolean(L, u->verify);
 		lua_setfield(L, -2, "verify");
 	}
-	set_text(L, "server_name", u->server_name);
-	set_text(L, "certificate", u->certificate);
+	simulation_set_text(L, "server_name", u->server_name);
+	simulation_set_text(L, "certificate", u->certificate);
 	lua_setfield(L, -2, "upstream_tls");
 }
 
@@ -298,9 +290,9 @@ simulation_set_tls(lua_State *L, const struct decision *d)
 	const struct decision_termination *t = &d->termination;
 
 	if (d->terminate_at >= 0)
-		set_text(L, "terminate_at",
+		simulation_set_text(L, "terminate_at",
 		    terminate_at_name((enum terminate_at)d->terminate_at));
-	set_text(L, "certificate", t->certificate);
+	simulation_set_text(L, "certificate", t->certificate);
 	set_version(L, "min_version", t->min_version);
 	set_version(L, "max_version", t->max_version);
 	set_alpn(L, t);

@@ -51,15 +51,6 @@ key_choice_put(struct key_choice *choice)
 	*choice = (struct key_choice){ { NULL } };
 }
 
-bool
-key_choice_is_empty(const struct key_choice *choice)
-{
-	for (int i = 0; i < KEY_KIND_COUNT; i++)
-		if (choice->by_kind[i])
-			return false;
-	return true;
-}
-
 /* ---- tables ---- */
 
 static void

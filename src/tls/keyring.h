@@ -19,7 +19,6 @@ struct key_choice {
 };
 
 void key_choice_put(struct key_choice *choice); /* gives all back, empties */
-bool key_choice_is_empty(const struct key_choice *choice);
 
 struct keyring *keyring_new(void); /* NULL without memory */
 struct keyring *keyring_get(struct keyring *k);

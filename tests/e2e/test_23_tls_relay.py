@@ -331,15 +331,17 @@ def test_key_updates(scene, needs):
         "openssl", "s_client", "-connect", f"127.0.0.1:{edge.port}",
         "-servername", "a.test", "-tls1_3"], stdin=subprocess.PIPE)
     arrival = upstream.next()
-    for count, line in enumerate((b"one\n", b"K\n", b"two\n", b"k\n",
-                                  b"three\n")):
+    updates = 0
+    for line in (b"one\n", b"K\n", b"two\n", b"k\n", b"three\n"):
         client.popen.stdin.write(line)
         client.popen.stdin.flush()
         if line not in (b"K\n", b"k\n"):
             until(lambda: line in arrival.data, 5, line)
         else:
-            client.wait_output(b"KEYUPDATE")
-            time.sleep(0.05)  # it must read its command alone
+            # It must read its command alone.
+            updates += 1
+            until(lambda: client.output().count(b"KEYUPDATE") == updates, 5,
+                  "a key update")
     assert bytes(arrival.data) == b"one\ntwo\nthree\n"
     client.popen.stdin.close()
     client.stop()
@@ -368,13 +370,21 @@ def test_a_client_that_is_done_before_the_upstream_begins(scene, how,
     client = scene.connect(edge, client_context(version=version))
     client.sendall(b"all that I have to say")
     client.shutdown(socket.SHUT_WR)
-    time.sleep(0.1)
+    until(lambda: tcp_state(client.sock) == FIN_WAIT2, 5,
+          "the edge's machine has the end")
     gate.set()
     assert client.read_all() == (b"understood", "notify")
     assert bytes(upstream.next().data) == b"all that I have to say"
     event = edge.wait_events(1)[0]
     assert event["conn"]["bytes_in"] == 22
     assert event["close"]["reason"] == "client_closed"
+
+
+FIN_WAIT2 = 5
+
+
+def tcp_state(sock):
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
 
 
 def record_and_answer(arrival):
