@@ -47,7 +47,11 @@ endpoint_free(struct endpoint *e)
 	netset_free(e->allow);
 	netset_free(e->deny);
 	free(e->upstreams);
+	certificate_put(e->own_certificate);
+	free(e->bind_crt);
+	free(e->bind_key);
 	free(e->metadata);
+	free(e->name);
 	free(e->url);
 	free(e);
 }

@@ -109,6 +109,35 @@ free_certificates(struct snapshot *s)
 }
 
 static void
+free_agents(struct agents_settings *a)
+{
+	free(a->server_names);
+	free(a->certificate);
+	free(a->authtokens_file);
+}
+
+static void
+free_secret(char *text)
+{
+	if (text != NULL)
+		explicit_bzero(text, strlen(text));
+	free(text);
+}
+
+static void
+free_agent(struct agent_settings *a)
+{
+	for (size_t i = 0; i < a->edge_count; i++)
+		free(a->edges[i].text);
+	free(a->edges);
+	free(a->connect_cas);
+	free(a->metadata);
+	free(a->web_addr);
+	free_secret(a->authtoken);
+	free_secret(a->proxy_url);
+}
+
+static void
 snapshot_free(struct snapshot *s)
 {
 	routes_free(s->routes);
@@ -119,6 +148,8 @@ snapshot_free(struct snapshot *s)
 	free_listeners(s);
 	free_events(s);
 	free_certificates(s);
+	free_agents(&s->agents);
+	free_agent(&s->agent);
 	free_texts(s->scripts, s->script_count);
 	free_texts(s->policy.path, s->policy.path_count);
 	free(s->user);

@@ -69,15 +69,25 @@ struct upstream_tls_settings {
 	char *certificate;   /* a label of the keyring; NULL: none */
 };
 
-/* An endpoint's settings; counted apart from its snapshot. */
+struct pool; /* engine/registry.h */
+
+/* An endpoint's settings; counted apart from its snapshot. In an agent's file
+ * `terminate_at: agent` is here, `edge` means that plain bytes arrive. */
 struct endpoint {
 	atomic_uint refs;
 	size_t index;	    /* in its snapshot */
 	char id[24];	    /* "ep_" and base32 of a hash of the URL */
+	char *name;	    /* in an agent's file, unique; NULL: none */
 	char *url;	    /* "tls://name", or "tls://" for any name */
 	struct host domain; /* empty: any name (`lunette tls`) */
+	bool is_random;	    /* the edge chooses the name: url is NULL */
+	bool pooling_enabled;
+	struct pool *pool; /* bound by agents; NULL: configured */
 	enum terminate_at terminate_at;
 	struct termination_settings termination;
+	struct certificate *own_certificate; /* counted; NULL: the keyring's */
+	/* Files that an agent sends to the edge, which ends TLS with them. */
+	char *bind_crt, *bind_key; /* NULL: none */
 	struct upstream_tls_settings upstream_tls;
 	uint64_t handshakes_per_second; /* terminated here; 0: no limit */
 	struct upstream_settings *upstreams;
@@ -96,12 +106,51 @@ struct endpoint {
 	size_t label_count;
 };
 
+enum serves { SERVES_BOTH, SERVES_AGENTS, SERVES_CLIENTS };
+
 struct listen_settings {
 	char *address; /* as written, for logs */
 	struct addr addr;
 	unsigned proxy_accept; /* bits 1 << version; 0: no PROXY protocol */
 	struct netset *proxy_from;
 	bool proxy_required;
+	enum serves serves;
+};
+
+/* `edge.agents`: the agents that this edge takes. */
+struct agents_settings {
+	bool enabled;		   /* the section is there */
+	struct host *server_names; /* reserved: agents connect to these */
+	size_t server_name_count;
+	char *certificate; /* a label of the keyring; NULL: chosen by name */
+	char *authtokens_file;
+	bool encrypts_data; /* data_encryption: always */
+	uint64_t heartbeat_interval_ms, heartbeat_tolerance_ms;
+	uint64_t sessions;		/* at most; 0: no limit */
+	uint64_t endpoints_per_session; /* at most; 0: no limit */
+};
+
+struct edge_address {
+	char *text; /* as written */
+	struct upstream_address address;
+};
+
+/* `agent`: only in an agent's file. */
+struct agent_settings {
+	bool enabled;	 /* this snapshot is an agent's */
+	char *authtoken; /* wiped when freed; NULL: none */
+	struct edge_address *edges;
+	size_t edge_count;
+	unsigned connections;
+	char *connect_cas; /* NULL or "host": the system's; "sha256:" and hex;
+			    * else a path */
+	uint64_t heartbeat_interval_ms, heartbeat_tolerance_ms, connect_ms;
+	char *metadata; /* "" when none */
+	char *web_addr; /* as written; NULL: off */
+	struct addr web;
+	char *proxy_url;    /* http:// or socks5://, may hold a password: wiped
+			     * when freed; NULL: none */
+	bool encrypts_data; /* data_encryption: always */
 };
 
 struct event_settings {
@@ -186,6 +235,9 @@ struct snapshot {
 	char *log_target;
 	enum log_format log_format;
 	enum log_level log_level;
+	struct agents_settings agents;
+	struct agent_settings agent;
+	struct host base_domain;   /* random names are below it; len 0: none */
 	struct problems *warnings; /* what is odd but no error; never NULL */
 };
 
