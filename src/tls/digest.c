@@ -6,7 +6,7 @@
 
 #include "wire/ja4.h"
 
-#define SHA256_BYTES 32
+
 #define JA4_HASH_DIGITS 12
 
 /* Fetching an algorithm takes OpenSSL's locks and walks its providers; it is

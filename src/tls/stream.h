@@ -18,6 +18,7 @@
 #include "base/compiler.h"
 #include "base/span.h"
 #include "tls/context.h"
+#include "tls/digest.h"
 #include "tls/keyring.h"
 #include "tls/peer.h"
 #include "tls/trust.h"
@@ -176,6 +177,30 @@ void tls_facts(const struct tls_stream *s, struct tls_facts *out);
 /* The peer's verified leaf, also after a resumption; made when first asked for,
  * lives with `s`. NULL: it gave none or it was not verified, or no memory. */
 const struct peer *tls_peer(struct tls_stream *s);
+
+/* SHA-256 of the peer's verified leaf as it came (DER). 0, -ENOENT (none, or
+ * not verified) or -ENOMEM. */
+int tls_peer_sha256(
+    const struct tls_stream *s, uint8_t out[SHA256_BYTES]) MUST_CHECK;
+
+/*
+ * Keying material that both ends of the handshake, once it is done, can make
+ * and nobody in between (RFC 5705, RFC 8446 section 7.5). `context` may be NULL
+ * for none. 0 or -ENOMEM, with zeros in `out`.
+ */
+int tls_export(const struct tls_stream *s, const char *label,
+    const struct span *context, uint8_t *out, size_t len) MUST_CHECK;
+
+/*
+ * Moves a stream whose handshake is done to another thread, in two steps: its
+ * own thread moves it to NULL, after which it may only be moved on, freed or
+ * asked for its facts; then the new thread, which was handed it by something
+ * that orders the two, moves it to its own context. Within one thread the first
+ * step can be left out. What was received or is unsent goes with it; so does
+ * the descriptor, which the caller watches. 0 or, never for NULL, -ENOMEM with
+ * the stream where it was.
+ */
+int tls_move(struct tls_stream *s, struct tls_context *to) MUST_CHECK;
 
 /* Gives back what only the handshake needed, for idle streams; facts and peer
  * can still be asked for. */

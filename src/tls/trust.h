@@ -49,6 +49,13 @@ struct trust *trust_load(const char *const *cas, size_t ca_count,
  * has no files that could be watched. */
 struct trust *trust_system(struct text *error);
 
+/*
+ * From a PEM bundle in memory, as an agent sends it; the rules for CAs are
+ * those of trust_load. It has no files, and a refresh changes nothing. NULL
+ * with one line in `error`, which names no file.
+ */
+struct trust *trust_parse(struct span cas, struct text *error);
+
 struct trust *trust_get(struct trust *t);
 void trust_put(struct trust *t); /* NULL is harmless */
 
