@@ -216,6 +216,31 @@ netset_lookup(const struct netset *set, const struct addr *a, uint32_t *value)
 	return n != NULL;
 }
 
+/* The shape of a tree follows from its networks alone, so equal sets are equal
+ * node by node. At most 128 deep. */
+static bool
+same_below(const struct netset *a, uint32_t at_a, const struct netset *b,
+    uint32_t at_b)
+{
+	const struct node *x, *y;
+
+	if (at_a == NO_NODE || at_b == NO_NODE)
+		return at_a == at_b;
+	x = &a->nodes[at_a];
+	y = &b->nodes[at_b];
+	return x->prefix == y->prefix && x->has_value == y->has_value &&
+	       x->key.high == y->key.high && x->key.low == y->key.low &&
+	       same_below(a, x->child[0], b, y->child[0]) &&
+	       same_below(a, x->child[1], b, y->child[1]);
+}
+
+bool
+netset_same(const struct netset *a, const struct netset *b)
+{
+	return same_below(a, a->root4, b, b->root4) &&
+	       same_below(a, a->root6, b, b->root6);
+}
+
 size_t
 netset_count(const struct netset *set)
 {

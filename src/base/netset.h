@@ -24,6 +24,9 @@ int netset_add(
 bool netset_lookup(
     const struct netset *set, const struct addr *a, uint32_t *value);
 
+/* The same networks, whatever their values and the order they came in. */
+bool netset_same(const struct netset *a, const struct netset *b);
+
 size_t netset_count(const struct netset *set);
 
 /* Bytes of heap that the set holds. */

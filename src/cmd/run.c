@@ -369,7 +369,7 @@ start_edge(struct run *r)
 
 	text_init(&error, storage, sizeof(storage));
 	if (sinks_open(r->snapshot, &sinks, &error) == 0) {
-		r->edge = edge_new(r->snapshot, sinks, &error);
+		r->edge = edge_new(r->snapshot, sinks, NULL, &error);
 		if (r->edge != NULL)
 			return EXIT_DONE;
 		advice_listen(r->snapshot, r->source->from_flags, &error);

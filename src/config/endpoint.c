@@ -47,6 +47,8 @@ endpoint_free(struct endpoint *e)
 	netset_free(e->allow);
 	netset_free(e->deny);
 	free(e->upstreams);
+	if (e->agents != NULL)
+		e->release_agents(e->agents);
 	certificate_put(e->own_certificate);
 	free(e->bind_crt);
 	free(e->bind_key);

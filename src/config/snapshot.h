@@ -69,7 +69,7 @@ struct upstream_tls_settings {
 	char *certificate;   /* a label of the keyring; NULL: none */
 };
 
-struct pool; /* engine/registry.h */
+struct agent_pool; /* engine/registry.h */
 
 /* An endpoint's settings; counted apart from its snapshot. In an agent's file
  * `terminate_at: agent` is here, `edge` means that plain bytes arrive. */
@@ -82,7 +82,9 @@ struct endpoint {
 	struct host domain; /* empty: any name (`lunette tls`) */
 	bool is_random;	    /* the edge chooses the name: url is NULL */
 	bool pooling_enabled;
-	struct pool *pool; /* bound by agents; NULL: configured */
+	/* Bound by agents: who serves it. NULL: configured. */
+	struct agent_pool *agents;
+	void (*release_agents)(struct agent_pool *);
 	enum terminate_at terminate_at;
 	struct termination_settings termination;
 	struct certificate *own_certificate; /* counted; NULL: the keyring's */

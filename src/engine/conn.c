@@ -11,6 +11,7 @@
 #include "engine/policy_host.h"
 #include "engine/relay.h"
 #include "engine/throttle.h"
+#include "engine/uplink_dial.h"
 #include "sys/socket.h"
 
 static enum step (*const stages[])(struct conn *) = {
@@ -151,12 +152,27 @@ fill_facts(struct conn *c, const struct arrival *a)
 	worker_make_id(c->worker, "cn_", f->id);
 	f->client = f->peer = a->peer;
 	f->server = a->local;
-	f->listener = c->listener->name;
+	f->listener = a->listener->name;
 	f->start_wall_us = a->start_wall_us;
 }
 
+/* The edge has told who the client is and where it came in. */
+static void
+fill_passage_facts(struct conn *c, const struct passage *p)
+{
+	struct policy_conn *f = &c->facts;
+
+	worker_make_id(c->worker, "cn_", f->id);
+	f->client = p->client;
+	f->peer = p->edge;
+	f->server = p->server;
+	f->listener = p->edge_name;
+	f->at_agent = true;
+	f->start_wall_us = clock_wall_us();
+}
+
 static struct conn *
-conn_make(struct worker *w, struct arrival *a)
+conn_make(struct worker *w)
 {
 	struct conn *c = slab_alloc(&w->conns);
 
@@ -169,10 +185,6 @@ conn_make(struct worker *w, struct arrival *a)
 	timeout_init(&c->timeout, on_deadline);
 	list_init(&c->queue);
 	list_append(&w->live, &c->live);
-	c->listener = a->listener;
-	a->listener = NULL;
-	c->start_us = a->start_us;
-	fill_facts(c, a);
 	counter_add(&w->counters.connections_open, 1);
 	counter_add(&w->counters.connections_total, 1);
 	return c;
@@ -183,7 +195,10 @@ static bool
 within_client_limit(struct conn *c)
 {
 	struct edge *e = c->worker->edge;
-	uint64_t limit = c->listener->snapshot->limits.connections_per_client;
+	const struct snapshot *s = c->listener
+				       ? c->listener->snapshot
+				       : c->worker->generation->snapshot;
+	uint64_t limit = s->limits.connections_per_client;
 	const struct addr *client = &c->facts.client;
 	uint8_t key[1 + sizeof(client->bytes)];
 	uint32_t count;
@@ -232,7 +247,7 @@ conn_start(struct conn *c, int fd)
 void
 conn_new(struct worker *w, struct arrival *a)
 {
-	struct conn *c = conn_make(w, a);
+	struct conn *c = conn_make(w);
 
 	if (!c) {
 		LOG_LIMITED(LOG_LEVEL_ERROR, "no memory for a connection",
@@ -242,7 +257,50 @@ conn_new(struct worker *w, struct arrival *a)
 		edge_release(w->edge);
 		return;
 	}
+	c->listener = a->listener;
+	a->listener = NULL;
+	c->start_us = a->start_us;
+	fill_facts(c, a);
 	conn_start(c, a->fd);
+}
+
+/* What was agreed with the edge stands for what the client would have said. */
+static void
+conn_start_passage(struct conn *c, int fd)
+{
+	struct passage *p = c->passage;
+	const struct snapshot *s = c->worker->generation->snapshot;
+
+	if (leg_open(&c->client, &c->worker->loop, fd, on_client_ready) < 0) {
+		conn_close(c, REASON_INTERNAL, CLOSE_RESET, "epoll_ctl");
+		return;
+	}
+	if (p->bridge)
+		leg_cross(&c->client, p->bridge);
+	if (p->tls) {
+		leg_secure(&c->client, p->tls);
+		c->client.secured = c->client.strict = true;
+		p->tls = NULL;
+	}
+	c->client.readable = true;
+	c->stage = p->plain ? STAGE_POLICY : STAGE_HELLO;
+	conn_set_deadline(c, s->timeouts.hello_ms);
+	if (conn_admit_client(c) && (!p->plain || conn_setup(c)))
+		conn_run(c);
+}
+
+bool
+conn_new_passage(struct worker *w, int fd, struct passage *p)
+{
+	struct conn *c = conn_make(w);
+
+	if (!c)
+		return false;
+	c->passage = p;
+	c->start_us = clock_us();
+	fill_passage_facts(c, p);
+	conn_start_passage(c, fd);
+	return true;
 }
 
 void
@@ -252,6 +310,7 @@ conn_close(struct conn *c, enum reason reason, enum closing_way way,
 	if (c->reason != REASON_NONE)
 		return;
 	event_keep_tls(c);
+	passage_refuse(c, reason);
 	c->reason = (uint8_t)reason;
 	c->way = (uint8_t)way;
 	c->detail = detail;
@@ -339,6 +398,7 @@ conn_drop_setup(struct conn *c)
 		policy_finish(s->run);
 	if (s->query)
 		s->query->conn = NULL; /* freed when its answer comes */
+	uplink_dial_fini(s);
 	for (int i = 0; i < SCRIPT_COUNT; i++)
 		decision_fini(&s->decisions[i]);
 	free(s->proxy_bytes);
@@ -437,22 +497,17 @@ conn_hello(struct conn *c)
 	return &w->hello;
 }
 
-void
-conn_finish(struct conn *c)
+/* Everything given back but the memory, which the worker frees at the end of
+ * its turn. */
+static void
+dispose(struct conn *c)
 {
 	struct worker *w = c->worker;
 
 	timeouts_clear(&w->timeouts, &c->timeout);
 	if (w->hello_owner == c)
 		w->hello_owner = NULL;
-	leg_drop_pending(&c->client, &w->pipes);
-	leg_drop_pending(&c->upstream, &w->pipes);
-	/* The hooks may still ask for the client's certificate. */
-	policy_host_close(c);
-	leg_close(&c->client);
-	leg_close(&c->upstream);
 	throttle_free(c->throttle);
-	event_connection_closed(c);
 	conn_drop_setup(c);
 	record_free(c);
 	free(c->names);
@@ -460,6 +515,8 @@ conn_finish(struct conn *c)
 		tally_release(w->edge->clients, c->client_key);
 	if (c->target)
 		conn_drop_target(c);
+	if (c->uplink)
+		uplink_release(c->uplink);
 	if (c->endpoint)
 		endpoint_put(c->endpoint);
 	if (c->policy)
@@ -471,5 +528,35 @@ conn_finish(struct conn *c)
 	list_append(&w->dead, &c->queue);
 	c->stage = STAGE_COUNT;
 	counter_subtract(&w->counters.connections_open, 1);
+}
+
+void
+conn_finish(struct conn *c)
+{
+	struct worker *w = c->worker;
+	struct passage *p = c->passage;
+
+	leg_drop_pending(&c->client, &w->pipes);
+	leg_drop_pending(&c->upstream, &w->pipes);
+	/* The hooks may still ask for the client's certificate. */
+	policy_host_close(c);
+	leg_close(&c->client);
+	leg_close(&c->upstream);
+	event_connection_closed(c);
+	if (p)
+		p->on_end(p, (enum reason)c->reason);
+	dispose(c);
+	passage_free(p);
 	edge_release(w->edge);
+}
+
+int
+conn_give_away(struct conn *c)
+{
+	int fd = leg_release(&c->client, &c->worker->loop);
+
+	ASSERT(!leg_is_open(&c->upstream) && !c->client.tls);
+	counter_subtract(&c->worker->counters.connections_total, 1);
+	dispose(c);
+	return fd;
 }

@@ -14,8 +14,10 @@
 #include "engine/generation.h"
 #include "engine/leg.h"
 #include "engine/listener.h"
+#include "engine/passage.h"
 #include "engine/reason.h"
 #include "engine/stage.h"
+#include "engine/uplink.h"
 #include "policy/policy.h"
 #include "sys/timeouts.h"
 #include "tls/digest.h"
@@ -31,6 +33,8 @@ struct throttle;
 #define DIAL_MAX_ADDRS 4
 /* The most decisions of a policy's retry for one connection. */
 #define DIAL_MAX_RETRIES 8
+/* The most agents of one endpoint that one connection tries. */
+#define DIAL_MAX_UPLINKS 8
 /* What one connection may add to traffic_policy.logs, in bytes. */
 #define RECORD_MAX_LOG_BYTES 16384
 #define RECORD_MAX_KEYS 16
@@ -71,11 +75,23 @@ struct dial {
 	unsigned addr_count, addr_next;
 	bool greeted;	     /* our PROXY header was written to it */
 	bool chosen_tried;   /* the upstream that a script named */
-	bool given_up;	     /* by a script's retry */
+	bool given_up;	     /* by a script's retry, or it must not go on */
+	bool denied;	     /* the agent has said no to the client */
 	bool blame;	     /* the target has failed since it was taken */
 	enum reason failure; /* of the last try */
 	int failure_errno;
 	const char *detail; /* of the last try: a literal, or NULL */
+
+	/* Through an agent: whom it was tried with, and the call to the last of
+	 * them: under way (`calling`), or answered and owned. */
+	struct uplink *uplinks[DIAL_MAX_UPLINKS]; /* counted */
+	unsigned uplink_count;
+	struct uplink_call *call;
+	bool calling;
+	size_t hello_bytes; /* of the client's that the agent was sent a copy
+			       of; they are still in the socket */
+	uint8_t heard[DATA_ANSWER_BYTES]; /* of its ANSWER */
+	size_t heard_bytes;
 };
 
 /* Needed up to the relay. */
@@ -156,6 +172,9 @@ struct conn {
 	struct listener *listener;  /* counted until the relay */
 	struct endpoint *endpoint;  /* counted */
 	struct upstream *target;    /* counted, and its active_count */
+	struct uplink *uplink;	    /* instead: the agent's; the same */
+	struct passage *passage;    /* owned; NULL: it was accepted here */
+	uint8_t uplink_way;	    /* enum uplink_way; of `uplink` */
 	struct policy_slot *policy; /* counted; NULL: there are no scripts */
 	int edge_script;	    /* index of the edge's script, -1: none */
 	int decision_line;	    /* of the script; 0: unknown */
@@ -184,6 +203,14 @@ struct arrival {
 
 /* Makes a connection of what arrived and runs it; takes the arrival's parts. */
 void conn_new(struct worker *w, struct arrival *a);
+
+/* The same for what came through a tunnel; false without memory, and nothing is
+ * taken. */
+bool conn_new_passage(struct worker *w, int fd, struct passage *p) MUST_CHECK;
+
+/* Gives the client's descriptor away: the connection is none, and ends without
+ * an event. Its place under the limit goes with it (edge_release). */
+int conn_give_away(struct conn *c) MUST_CHECK;
 
 /* Runs the stages until one waits. */
 void conn_run(struct conn *c);

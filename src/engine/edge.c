@@ -36,6 +36,16 @@ edge_note_drained(struct edge *e)
 		ASSERT(errno == EAGAIN);
 }
 
+bool
+edge_take_place(struct edge *e)
+{
+	if (atomic_fetch_add(&e->open_count, 1) < atomic_load(&e->open_limit))
+		return true;
+	atomic_fetch_sub(&e->open_count, 1);
+	LOG_LIMITED(LOG_LEVEL_WARN, "limits.connections reached: refused");
+	return false;
+}
+
 void
 edge_release(struct edge *e)
 {
@@ -278,6 +288,7 @@ commit(struct edge *e, struct next *n)
 		mailbox_post(&e->workers[i].mailbox, n->mails[i]);
 	free(n->mails);
 	set_limit(e, n->generation->snapshot);
+	e->drain_ms = n->generation->snapshot->timeouts.drain_ms;
 	acceptor_set_listeners(e->acceptor, n->shared, n->listener_count);
 	keep_listeners(e, n);
 	policy_context_put(n->context);
@@ -301,12 +312,13 @@ make_tables(struct edge *e)
 	e->upstreams = upstreams_new();
 	if (e->upstreams)
 		e->pools = pools_new(e->upstreams);
+	e->registry = registry_new();
 	e->shared = policy_shared_new();
 	e->clients = tally_new();
 	e->active = tally_new();
 	e->drained_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	return e->pools && e->shared && e->clients && e->active &&
-	       e->drained_fd >= 0;
+	return e->pools && e->registry && e->shared && e->clients &&
+	       e->active && e->drained_fd >= 0;
 }
 
 static bool
@@ -405,11 +417,13 @@ free_sinks(struct journal_sink *sinks)
 }
 
 struct edge *
-edge_new(struct snapshot *s, struct journal_sink *sinks, struct text *error)
+edge_new(struct snapshot *s, struct journal_sink *sinks,
+    const struct tunnel_host *tunnel, struct text *error)
 {
 	struct edge *e = calloc(1, sizeof(*e));
 
 	if (e) {
+		e->tunnel = tunnel;
 		e->drained_fd = e->vault.keylog_fd = -1;
 		pthread_mutex_init(&e->recent_lock, NULL);
 		atomic_init(&e->wants_events, sinks != NULL);
@@ -454,9 +468,7 @@ edge_drain(struct edge *e)
 	if (e->draining)
 		return;
 	e->draining = true;
-	ms = e->listener_count > 0
-		 ? e->listeners[0]->snapshot->timeouts.drain_ms
-		 : 0;
+	ms = e->drain_ms;
 	/* What it has accepted is in the workers' boxes when it has ended. */
 	acceptor_stop(e->acceptor);
 	for (size_t i = 0; i < e->listener_count; i++)
@@ -475,6 +487,8 @@ edge_drained_fd(const struct edge *e)
 static void
 free_tables(struct edge *e)
 {
+	if (e->registry)
+		registry_free(e->registry);
 	if (e->pools)
 		pools_free(e->pools);
 	if (e->upstreams)
@@ -504,6 +518,9 @@ edge_free(struct edge *e)
 	/* Its last answers go into boxes that are still there. */
 	if (e->resolver)
 		resolver_free(e->resolver);
+	/* What is discarded in one box may be answered to another. */
+	for (unsigned i = 0; i < e->worker_count; i++)
+		worker_close(&e->workers[i]);
 	for (unsigned i = 0; i < e->worker_count; i++)
 		worker_fini(&e->workers[i]);
 	free(e->workers);
@@ -515,6 +532,43 @@ edge_free(struct edge *e)
 	journal_free(e->journal);
 	pthread_mutex_destroy(&e->recent_lock);
 	free(e);
+}
+
+struct journal *
+edge_journal(struct edge *e)
+{
+	return e->journal;
+}
+
+struct registry *
+edge_registry(struct edge *e)
+{
+	return e->registry;
+}
+
+struct resolver *
+edge_resolver(struct edge *e)
+{
+	return e->resolver;
+}
+
+unsigned
+edge_worker_count(const struct edge *e)
+{
+	return e->worker_count;
+}
+
+struct worker *
+edge_worker(struct edge *e, unsigned i)
+{
+	ASSERT(i < e->worker_count);
+	return &e->workers[i];
+}
+
+bool
+edge_wants_events(const struct edge *e)
+{
+	return atomic_load_explicit(&e->wants_events, memory_order_relaxed);
 }
 
 size_t

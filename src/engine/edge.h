@@ -11,15 +11,16 @@
 
 #include "config/snapshot.h"
 #include "engine/journal.h"
+#include "engine/tunnel_host.h"
 
 struct edge;
 
 /*
- * Takes the sinks whatever happens; takes a reference on the snapshot. NULL
- * with one clear line in `error`.
+ * Takes the sinks whatever happens; takes a reference on the snapshot; `tunnel`
+ * (NULL: there is none) outlives the edge. NULL with one clear line in `error`.
  */
-struct edge *edge_new(
-    struct snapshot *s, struct journal_sink *sinks, struct text *error);
+struct edge *edge_new(struct snapshot *s, struct journal_sink *sinks,
+    const struct tunnel_host *tunnel, struct text *error);
 
 /* Builds everything new beside what runs and switches only if all of it works.
  * 0, or -1 with `error` filled and nothing changed. Takes the sinks. */
@@ -41,6 +42,19 @@ void edge_free(struct edge *e);
 /* The addresses that are listened on, in the snapshot's order. */
 size_t edge_listener_count(const struct edge *e);
 void edge_listener_addr(const struct edge *e, size_t i, struct addr *out);
+
+/* For the tunnel; they live as long as the edge. Any thread. */
+struct registry;
+struct resolver;
+struct journal *edge_journal(struct edge *e);
+struct registry *edge_registry(struct edge *e);
+struct resolver *edge_resolver(struct edge *e);
+unsigned edge_worker_count(const struct edge *e);
+struct worker *edge_worker(struct edge *e, unsigned i);
+/* There is somebody who reads events. */
+bool edge_wants_events(const struct edge *e);
+/* A connection is over, or a caller's: its place is free. */
+void edge_release(struct edge *e);
 
 #define EDGE_RECENT_COUNT 10
 

@@ -10,6 +10,8 @@
 #include "engine/journal.h"
 #include "engine/policy_host.h"
 #include "engine/pool.h"
+#include "engine/registry.h"
+#include "engine/tunnel_host.h"
 #include "engine/renewal.h"
 #include "engine/vault.h"
 #include "engine/watchdog.h"
@@ -25,6 +27,8 @@ struct edge {
 	struct journal *journal;
 	struct upstreams *upstreams;
 	struct pools *pools;
+	struct registry *registry;
+	const struct tunnel_host *tunnel; /* lent; NULL: none */
 	struct policy_shared *shared;
 	struct tally *clients; /* connections by client address */
 	struct tally *active;  /* connections by policy key */
@@ -38,6 +42,7 @@ struct edge {
 	_Atomic uint64_t lost_count; /* accepted, and never a connection */
 	atomic_uint undrained;	     /* workers with connections left */
 	int drained_fd;
+	uint64_t drain_ms;
 	bool draining;
 	struct watchdog *watchdog;
 	struct renewal *renewal;
@@ -50,7 +55,8 @@ struct edge {
 /* A worker has no connection left while draining. Any worker's thread. */
 void edge_note_drained(struct edge *e);
 
-/* A connection is over: its place is free. Any thread. */
-void edge_release(struct edge *e);
+/* Takes a place under the limit of connections for one that was not accepted
+ * here. False: none is left. Any thread. */
+bool edge_take_place(struct edge *e) MUST_CHECK;
 
 #endif

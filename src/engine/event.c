@@ -67,8 +67,11 @@ static enum terminate_at
 terminated_at(const struct conn *c)
 {
 	if (c->terminates)
-		return TERMINATE_EDGE;
-	return c->relayed ? TERMINATE_UPSTREAM : c->endpoint->terminate_at;
+		return c->passage ? TERMINATE_AGENT : TERMINATE_EDGE;
+	if (c->passage)
+		return c->passage->plain ? TERMINATE_EDGE : TERMINATE_UPSTREAM;
+	return c->relayed && !c->uplink ? TERMINATE_UPSTREAM
+					: c->endpoint->terminate_at;
 }
 
 static void
@@ -91,6 +94,37 @@ write_upstream(struct json *j, const struct conn *c)
 	json_int(j, "proxy_proto", c->proxy_proto);
 	/* In passthrough the client's own TLS goes on, we add none. */
 	json_bool(j, "tls", c->reencrypted);
+	json_close(j);
+}
+
+static const char *const way_words[] = {
+	[UPLINK_STREAM] = "stream",
+	[UPLINK_RAW] = "data",
+	[UPLINK_TLS] = "data_tls",
+};
+
+/* Through whom it went, at an edge. */
+static void
+write_agent(struct json *j, const struct conn *c)
+{
+	const struct uplink *u = c->uplink;
+
+	json_open(j, "agent");
+	json_text(j, "session_id", u->session_id);
+	json_ip(j, "ip", &u->agent);
+	if (c->relayed)
+		json_text(j, "transport", way_words[c->uplink_way]);
+	json_close(j);
+}
+
+/* Through whom it came, at an agent. */
+static void
+write_edge(struct json *j, const struct passage *p)
+{
+	json_open(j, "edge");
+	json_text(j, "name", p->edge_name);
+	json_text(j, "conn_id", p->id);
+	json_text(j, "transport", way_words[p->way]);
 	json_close(j);
 }
 
@@ -197,6 +231,10 @@ write_event(struct conn *c, struct text *out, int64_t wall_us, int64_t total_us)
 		write_endpoint(&j, c);
 	if (c->target)
 		write_upstream(&j, c);
+	if (c->uplink)
+		write_agent(&j, c);
+	if (c->passage)
+		write_edge(&j, c->passage);
 	if (c->scripted)
 		write_policy(&j, c);
 	if (c->record)
@@ -273,7 +311,7 @@ event_keep_tls(struct conn *c)
 	struct text text;
 	struct json json;
 
-	if (!c->client.tls ||
+	if (!c->terminates || !c->client.tls ||
 	    !atomic_load_explicit(&e->wants_events, memory_order_relaxed))
 		return;
 	r = conn_record(c);

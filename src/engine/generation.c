@@ -71,6 +71,8 @@ generation_put(struct generation *g)
 struct balancer *
 generation_balancer(const struct generation *g, const struct endpoint *e)
 {
+	if (e->agents)
+		return NULL;
 	ASSERT(e->index < g->balancer_count);
 	return g->balancers[e->index];
 }

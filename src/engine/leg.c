@@ -35,6 +35,23 @@ leg_open(struct leg *l, struct loop *loop, int fd,
 }
 
 void
+leg_cross(struct leg *l, struct bridge *b)
+{
+	ASSERT(!l->bridge);
+	l->bridge = bridge_get(b);
+}
+
+int
+leg_release(struct leg *l, struct loop *loop)
+{
+	int fd = l->watch.fd;
+
+	loop_remove(loop, &l->watch);
+	l->watch.fd = -1;
+	return fd;
+}
+
+void
 leg_note(struct leg *l, uint32_t events)
 {
 	if (events & EPOLLIN)
@@ -123,11 +140,18 @@ read_tls(struct leg *l, void *buffer, size_t size, size_t *count)
 		l->readable = false;
 	else if (io == IO_EOF)
 		l->truncated = tls_truncated(l->tls);
-	if (io == IO_EOF && l->truncated && l->reset)
+	if (io == IO_EOF && l->truncated && (l->reset || l->strict))
 		io = IO_ERROR;
 	if (io == IO_ERROR)
 		l->reset = l->failed = true;
 	return io;
+}
+
+/* A Unix socket only says that it has ended: the bridge knows how. */
+static bool
+crossed_reset(const struct leg *l)
+{
+	return l->bridge && bridge_was_reset(l->bridge, BRIDGE_INNER);
 }
 
 static enum io
@@ -144,7 +168,7 @@ read_plain(struct leg *l, void *buffer, size_t size, size_t *count)
 		l->readable = false;
 	/* After an error was reported once, the kernel only says EOF: a peer
 	 * that has reset must not look like one that has finished. */
-	else if (io == IO_EOF && l->reset)
+	else if (io == IO_EOF && (l->reset || crossed_reset(l)))
 		io = IO_ERROR;
 	if (io == IO_ERROR)
 		l->reset = l->failed = true;
@@ -396,6 +420,7 @@ forget(struct leg *l)
 
 	ASSERT(!leg_has_pending(l));
 	tls_free(l->tls);
+	bridge_put(l->bridge);
 	*l = fresh;
 	return fd;
 }
@@ -412,8 +437,13 @@ leg_close(struct leg *l)
 void
 leg_abort(struct leg *l)
 {
-	int fd = leg_is_open(l) ? forget(l) : -1;
+	int fd;
 
+	if (!leg_is_open(l))
+		return;
+	if (l->bridge)
+		bridge_note_reset(l->bridge, BRIDGE_OUTER);
+	fd = forget(l);
 	if (fd >= 0)
 		socket_reset(fd);
 }

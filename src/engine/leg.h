@@ -13,6 +13,7 @@
 
 #include "base/compiler.h"
 #include "base/span.h"
+#include "sys/bridge.h"
 #include "sys/loop.h"
 #include "sys/pipes.h"
 #include "tls/stream.h"
@@ -41,11 +42,14 @@ struct leg {
 	bool secured : 1;   /* the handshake of its TLS is done */
 	bool truncated : 1; /* its TLS ended without close_notify */
 	bool fin_due : 1;   /* our FIN follows what its TLS holds */
+	bool strict : 1;    /* an end without close_notify counts as a reset */
 	union {
 		uint32_t streak_bytes; /* moved to it lately in large reads */
 		uint32_t unsent_bytes; /* plaintext that its TLS holds */
 	};
 	struct tls_stream *tls; /* owned; NULL: plain */
+	struct bridge
+	    *bridge; /* counted; the far side is a stream's; or NULL */
 	struct leg_buffer *pending;
 	struct pipe *pipe;
 	uint64_t taken_bytes;
@@ -59,6 +63,13 @@ bool leg_is_open(const struct leg *l);
  * is closed then). */
 int leg_open(struct leg *l, struct loop *loop, int fd,
     void (*on_ready)(struct watch *, uint32_t)) MUST_CHECK;
+
+/* The descriptor is the outer end of a bridge, over which resets are passed.
+ * Takes a reference. */
+void leg_cross(struct leg *l, struct bridge *b);
+
+/* Takes the descriptor out of the loop and gives it away. */
+int leg_release(struct leg *l, struct loop *loop) MUST_CHECK;
 
 /* Notes what epoll said. */
 void leg_note(struct leg *l, uint32_t events);

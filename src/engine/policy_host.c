@@ -59,6 +59,8 @@ is_online(struct conn *c)
 
 	if (!c->setup)
 		return true;
+	if (c->endpoint->agents)
+		return agent_pool_size(c->endpoint->agents) > 0;
 	b = generation_balancer(c->setup->generation, c->endpoint);
 	for (size_t i = 0; b && i < balancer_count(b); i++)
 		if (upstream_is_up(balancer_at(b, i), c->worker->now_ms))
@@ -80,6 +82,7 @@ host_endpoint(struct policy_conn *facts, struct policy_endpoint *out)
 		.terminate_at = terminate_at_name(e->terminate_at),
 		.metadata = e->metadata,
 		.online = is_online(c),
+		.agents = e->agents ? (unsigned)agent_pool_size(e->agents) : 0,
 		.label_count = e->label_count,
 		.label_names = e->label_names,
 		.label_values = e->label_values,
@@ -91,9 +94,20 @@ static bool
 host_knows_endpoint(struct policy_conn *facts, struct span url)
 {
 	struct conn *c = conn_of(facts);
+	struct endpoint *bound;
+	struct host domain;
+	bool known;
 
-	return c->setup &&
-	       snapshot_endpoint(c->setup->generation->snapshot, url);
+	if (!c->setup)
+		return false;
+	if (snapshot_endpoint(c->setup->generation->snapshot, url))
+		return true;
+	if (host_parse_url(url, &domain, NULL) < 0)
+		return false;
+	bound = registry_get(c->worker->edge->registry, &domain);
+	known = bound != NULL;
+	endpoint_put(bound);
+	return known;
 }
 
 static bool
@@ -116,7 +130,7 @@ host_tls(struct policy_conn *facts, struct tls_facts *out)
 	struct conn *c = conn_of(facts);
 
 	*out = (struct tls_facts){ 0 };
-	if (c->client.secured)
+	if (c->facts.terminated)
 		tls_facts(c->client.tls, out);
 }
 
@@ -125,7 +139,7 @@ host_peer(struct policy_conn *facts)
 {
 	struct conn *c = conn_of(facts);
 
-	return c->client.secured ? tls_peer(c->client.tls) : NULL;
+	return c->facts.terminated ? tls_peer(c->client.tls) : NULL;
 }
 
 static void

@@ -42,6 +42,9 @@
 	    "the client's TLS was broken after the handshake")                \
 	X(ENDPOINT_OFFLINE, "endpoint_offline",                               \
 	    "nothing serves the endpoint now")                                \
+	X(AGENT_REFUSED, "agent_refused",                                     \
+	    "the agent would not take the connection; the detail says why")   \
+	X(AGENT_LOST, "agent_lost", "the agent went away, or did not answer") \
 	X(UPSTREAM_REFUSED, "upstream_refused",                               \
 	    "the upstream refused the connection")                            \
 	X(UPSTREAM_TIMEOUT, "upstream_timeout",                               \

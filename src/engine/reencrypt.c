@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "engine/greet.h"
 #include "engine/worker.h"
 
 /* How the upstream is to be spoken to; lent from decisions and endpoint. */
@@ -15,7 +16,8 @@ struct terms {
 bool
 reencrypt_is_due(const struct conn *c)
 {
-	return c->facts.terminated && c->target->address.tls;
+	return (c->facts.terminated || (c->passage && c->passage->plain)) &&
+	       c->target && c->target->address.tls;
 }
 
 static struct terms
@@ -91,16 +93,15 @@ server_name(const struct terms *t, const struct upstream_address *a,
 
 /* What was agreed with the client is what is asked of the upstream. */
 static struct span
-alpn(const struct conn *c, uint8_t storage[256])
+alpn(struct conn *c, uint8_t storage[256])
 {
-	struct tls_facts facts;
+	struct span agreed = greet_alpn(c);
 
-	tls_facts(c->client.tls, &facts);
-	if (facts.alpn.len == 0 || facts.alpn.len > 255)
+	if (agreed.len == 0 || agreed.len > 255)
 		return span_of(NULL, 0);
-	storage[0] = (uint8_t)facts.alpn.len;
-	memcpy(storage + 1, facts.alpn.data, facts.alpn.len);
-	return span_of(storage, 1 + facts.alpn.len);
+	storage[0] = (uint8_t)agreed.len;
+	memcpy(storage + 1, agreed.data, agreed.len);
+	return span_of(storage, 1 + agreed.len);
 }
 
 static struct certificate *

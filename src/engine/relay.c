@@ -303,12 +303,13 @@ relay_begin(struct conn *c)
 		tls_trim(c->client.tls);
 	if (c->upstream.tls)
 		tls_trim(c->upstream.tls);
-	if (c->idle_ms > RELAY_KEEPALIVE_IDLE_MS)
+	if (c->idle_ms > RELAY_KEEPALIVE_IDLE_MS && !c->uplink)
 		socket_keep_alive(c->upstream.watch.fd);
 	c->relayed = true;
 	conn_drop_setup(c);
 	point_to_kept_names(c, sni);
-	listener_put(c->listener);
+	if (c->listener)
+		listener_put(c->listener);
 	c->listener = NULL;
 	conn_set_deadline(c, c->idle_ms);
 	return 0;

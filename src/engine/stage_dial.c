@@ -7,8 +7,10 @@
 
 #include <errno.h>
 
+#include "engine/dial.h"
 #include "engine/policy_host.h"
 #include "engine/reencrypt.h"
+#include "engine/uplink_dial.h"
 #include "engine/worker.h"
 #include "engine/edge_private.h"
 #include "sys/socket.h"
@@ -65,8 +67,8 @@ chosen_upstream(const struct setup *s)
 	return NULL;
 }
 
-static uint64_t
-connect_ms(const struct conn *c)
+uint64_t
+dial_connect_ms(const struct conn *c)
 {
 	const struct setup *s = c->setup;
 
@@ -127,8 +129,8 @@ on_upstream_ready(struct watch *w, uint32_t events)
 	conn_run(c);
 }
 
-static enum step
-open_upstream(struct conn *c, int fd)
+enum step
+dial_adopt(struct conn *c, int fd)
 {
 	int error = fd;
 
@@ -137,7 +139,7 @@ open_upstream(struct conn *c, int fd)
 		    &c->upstream, &c->worker->loop, fd, on_upstream_ready);
 	if (error < 0)
 		return note_failure(c, dial_reason(error), error);
-	conn_set_deadline(c, connect_ms(c));
+	conn_set_deadline(c, dial_connect_ms(c));
 	return STEP_WAIT;
 }
 
@@ -160,7 +162,7 @@ open_next_addr(struct conn *c)
 	const struct addr *to = &d->addrs[d->addr_next++];
 
 	if (!leads_back(c, to))
-		return open_upstream(c, socket_connect(to));
+		return dial_adopt(c, socket_connect(to));
 	(void)note_failure(c, REASON_UPSTREAM_UNREACHABLE, 0);
 	d->detail = "the upstream is this edge's own listener";
 	return STEP_AGAIN;
@@ -191,7 +193,7 @@ approach(struct conn *c)
 
 	switch (a->kind) {
 	case UPSTREAM_UNIX:
-		return open_upstream(c, socket_connect_unix(a->path));
+		return dial_adopt(c, socket_connect_unix(a->path));
 	case UPSTREAM_IP:
 		d->addrs[0] = a->addr;
 		d->addr_count = 1;
@@ -199,7 +201,7 @@ approach(struct conn *c)
 	case UPSTREAM_NAME:
 		break;
 	}
-	conn_set_deadline(c, connect_ms(c));
+	conn_set_deadline(c, dial_connect_ms(c));
 	if (!conn_resolve(c, &a->name, on_resolved))
 		return note_failure(c, REASON_NO_MEMORY, -ENOMEM);
 	return c->setup->query ? STEP_WAIT : STEP_AGAIN;
@@ -281,8 +283,17 @@ give_up(struct conn *c)
 	    LOG_INT("attempts", d->attempts));
 	if (d->failure_errno != 0)
 		c->failed_errno = -d->failure_errno;
-	conn_refuse(c, reason, ALERT_INTERNAL_ERROR, d->detail);
+	if (reason == REASON_AGENT_REFUSED && d->denied)
+		conn_deny(c, reason, d->detail);
+	else
+		conn_refuse(c, reason, ALERT_INTERNAL_ERROR, d->detail);
 	return STEP_CLOSE;
+}
+
+enum step
+dial_give_up(struct conn *c)
+{
+	return may_retry(c) ? retry(c) : give_up(c);
 }
 
 static enum step
@@ -297,7 +308,7 @@ next_target(struct conn *c)
 		take_target(c, u);
 		return approach(c);
 	}
-	return may_retry(c) ? retry(c) : give_up(c);
+	return dial_give_up(c);
 }
 
 static bool
@@ -320,7 +331,7 @@ finish_connect(struct conn *c)
 			    : 0;
 		if (error < 0)
 			return note_failure(c, dial_reason(error), error);
-		if (!reencrypt_is_due(c))
+		if (c->target && !reencrypt_is_due(c))
 			upstream_worked(c->target);
 		conn_note_time(c, TIMING_DIAL);
 		return STEP_NEXT;
@@ -347,6 +358,8 @@ stage_dial(struct conn *c)
 
 	if (leg_is_open(&c->upstream))
 		return finish_connect(c);
+	if (uplink_is_due(c))
+		return uplink_dial(c);
 	if (c->setup->query)
 		return wait_for_name(c);
 	if (d->addr_next < d->addr_count)

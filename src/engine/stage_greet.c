@@ -2,21 +2,24 @@
  * The PROXY header: the first bytes on the wire to the upstream, in one piece
  * and in clear; behind it our TLS, if the bytes are to be encrypted again.
  */
-#include "engine/stage.h"
+#include "engine/greet.h"
 
 #include "engine/reencrypt.h"
 #include "engine/relay.h"
+#include "engine/uplink_dial.h"
 #include "engine/worker.h"
 
-static uint8_t
-chosen_version(const struct conn *c)
+uint8_t
+greet_proxy_version(const struct conn *c)
 {
 	const struct setup *s = c->setup;
 
 	for (int i = SCRIPT_COUNT - 1; i >= 0; i--)
 		if (s->decisions[i].proxy_proto >= 0)
 			return (uint8_t)s->decisions[i].proxy_proto;
-	return c->endpoint ? c->endpoint->proxy_proto : 0;
+	if (c->endpoint && c->endpoint->proxy_proto != 0)
+		return c->endpoint->proxy_proto;
+	return c->passage ? c->passage->proxy_proto : 0;
 }
 
 static unsigned
@@ -30,22 +33,29 @@ chosen_tlvs(const struct conn *c)
 	return c->endpoint ? c->endpoint->proxy_tlvs : 0;
 }
 
-/* What was negotiated, or in passthrough what the client offers. */
-static void
-add_alpn(struct conn *c, struct proxy_writer *w)
+struct span
+greet_alpn(struct conn *c)
 {
 	const struct hello *hello;
 	struct tls_facts facts;
 
 	if (c->facts.terminated) {
 		tls_facts(c->client.tls, &facts);
-		if (facts.alpn.len > 0)
-			proxy_add_tlv(w, PROXY_TLV_ALPN, facts.alpn);
-		return;
+		return facts.alpn;
 	}
+	if (c->passage && c->passage->plain)
+		return span_of(c->passage->alpn, c->passage->alpn_len);
 	hello = conn_hello(c);
-	if (hello && hello->has_alpn)
-		proxy_add_tlv(w, PROXY_TLV_ALPN, hello->alpn);
+	return hello && hello->has_alpn ? hello->alpn : span_of(NULL, 0);
+}
+
+static void
+add_alpn(struct conn *c, struct proxy_writer *w)
+{
+	struct span alpn = greet_alpn(c);
+
+	if (alpn.len > 0)
+		proxy_add_tlv(w, PROXY_TLV_ALPN, alpn);
 }
 
 /* Only of TLS that has ended here: of any other we know nothing. */
@@ -91,9 +101,11 @@ add_registered(struct conn *c, struct proxy_writer *w, unsigned wanted)
 		add_ssl(c, w, wanted & PROXY_SEND_CLIENT_CERTIFICATE);
 }
 
-static void
-add_private(const struct setup *s, struct proxy_writer *w)
+void
+greet_add_private(const struct conn *c, struct proxy_writer *w)
 {
+	const struct setup *s = c->setup;
+
 	for (int i = 0; i < SCRIPT_COUNT; i++) {
 		const struct decision *d = &s->decisions[i];
 
@@ -114,7 +126,7 @@ write_header(struct conn *c, uint8_t out[PROXY_MAX_BYTES])
 		return proxy_write_v1(out, &f->client, &f->server);
 	proxy_begin_v2(&w, out, PROXY_MAX_BYTES, &f->client, &f->server);
 	add_registered(c, &w, wanted);
-	add_private(c->setup, &w);
+	greet_add_private(c, &w);
 	return proxy_finish_v2(&w, (wanted & PROXY_SEND_CRC32C) != 0);
 }
 
@@ -140,8 +152,10 @@ greet(struct conn *c)
 	uint8_t *out = c->worker->buffer;
 	size_t len;
 
-	c->proxy_proto = chosen_version(c);
-	if (c->proxy_proto == 0)
+	c->proxy_proto = greet_proxy_version(c);
+	/* A Lunette agent is told in what comes before the bytes, and writes
+	 * the header itself. */
+	if (c->proxy_proto == 0 || (c->uplink && c->uplink->is_lunette))
 		return STEP_NEXT;
 	len = write_header(c, out);
 	if (len == 0) {
@@ -176,10 +190,14 @@ stage_greet(struct conn *c)
 {
 	enum step step = begin(c);
 
-	if (step == STEP_NEXT && reencrypt_is_due(c))
+	if (step == STEP_NEXT && c->uplink)
+		step = uplink_greet(c);
+	else if (step == STEP_NEXT && reencrypt_is_due(c))
 		step = reencrypt_step(c);
 	if (step != STEP_NEXT)
 		return step;
+	if (!passage_accept(c))
+		return STEP_CLOSE;
 	if (relay_begin(c) == 0)
 		return STEP_NEXT;
 	conn_close(c, REASON_NO_MEMORY, CLOSE_RESET, NULL);

@@ -4,6 +4,7 @@
  */
 #include "engine/stage.h"
 
+#include "engine/caller.h"
 #include "engine/edge_private.h"
 #include "sys/socket.h"
 
@@ -72,11 +73,41 @@ wait_for_more(struct conn *c, size_t needed)
 }
 
 static enum step
+judge(struct conn *c, struct span wire)
+{
+	struct worker *w = c->worker;
+	enum caller_kind kind;
+	uint8_t alert;
+
+	if (!passage_hello_fits(c, span_of(wire.data, w->hello.wire_bytes))) {
+		conn_close(c, REASON_HELLO_MALFORMED, CLOSE_LINGER,
+		    "not the hello that the edge has announced");
+		return STEP_CLOSE;
+	}
+	switch (caller_judge(c, &w->hello, &kind, &alert)) {
+	case CALLER_TAKEN:
+		caller_hand_over(c, kind, &w->hello.server_name);
+		return STEP_GONE;
+	case CALLER_REFUSED:
+		conn_refuse(c, REASON_UNKNOWN_NAME, alert, "for agents");
+		return STEP_CLOSE;
+	case CALLER_NONE:
+		break;
+	}
+	w->hello_owner = c;
+	return take(c);
+}
+
+static enum step
 read_hello(struct conn *c, struct span wire)
 {
 	struct worker *w = c->worker;
 	struct hello_result r;
 
+	if (caller_has_preface(c, wire)) {
+		caller_hand_over(c, CALLER_DATA_RAW, NULL);
+		return STEP_GONE;
+	}
 	w->hello_owner = NULL;
 	r = hello_parse(wire, w->scratch, &w->hello);
 	if (r.parse == PARSE_MORE)
@@ -85,8 +116,7 @@ read_hello(struct conn *c, struct span wire)
 		socket_set_lowat(c->client.watch.fd, 1);
 	if (r.parse == PARSE_BAD)
 		return refuse(c, &r, wire);
-	w->hello_owner = c;
-	return take(c);
+	return judge(c, wire);
 }
 
 enum step

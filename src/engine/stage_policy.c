@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/json.h"
+#include "engine/edge_private.h"
 #include "engine/policy_host.h"
 #include "engine/terminate.h"
 #include "engine/worker.h"
@@ -55,6 +56,30 @@ admit(struct conn *c)
 	return true;
 }
 
+/*
+ * The endpoint of a name: what is configured under this very name goes before
+ * what an agent has bound, a longer pattern before a shorter one, and the
+ * default comes last. What came through a tunnel has its endpoint already.
+ */
+static void
+find_endpoint(struct conn *c)
+{
+	const struct snapshot *settings = settings_of(c);
+	struct span name = host_span(&c->setup->name);
+	struct endpoint *bound;
+
+	if (c->passage) {
+		take_endpoint(c, c->passage->endpoint);
+		return;
+	}
+	take_endpoint(c, snapshot_route(settings, name));
+	bound = registry_find(c->worker->edge->registry, name);
+	if (bound && endpoint_goes_before(
+			 bound, c->endpoint, settings->default_endpoint, name))
+		take_endpoint(c, bound);
+	endpoint_put(bound);
+}
+
 static enum step
 route(struct conn *c)
 {
@@ -62,7 +87,7 @@ route(struct conn *c)
 	const struct snapshot *settings = settings_of(c);
 
 	s->routed = true;
-	take_endpoint(c, snapshot_route(settings, host_span(&s->name)));
+	find_endpoint(c);
 	if (c->policy)
 		conn_set_deadline(c, settings->policy.wall_ms);
 	return admit(c) ? STEP_AGAIN : STEP_CLOSE;
@@ -171,6 +196,20 @@ record_tags(struct conn *c, const struct decision *d)
 	r->tags = strdup(members);
 }
 
+/* Agents may have gone while the script ran: then there is none. */
+static void
+choose_endpoint(struct conn *c, struct span url)
+{
+	struct endpoint *e = snapshot_endpoint(settings_of(c), url);
+	struct endpoint *bound = NULL;
+	struct host domain;
+
+	if (!e && host_parse_url(url, &domain, NULL) == 0)
+		bound = registry_get(c->worker->edge->registry, &domain);
+	take_endpoint(c, e ? e : bound);
+	endpoint_put(bound);
+}
+
 /*
  * The edge's script has sent the connection to an endpoint: that one's script
  * is asked, also if a retry has led there and another's was asked before.
@@ -181,7 +220,7 @@ redirect(struct conn *c, const char *url)
 	struct setup *s = c->setup;
 	struct endpoint *before = c->endpoint;
 
-	take_endpoint(c, snapshot_endpoint(settings_of(c), span_text(url)));
+	choose_endpoint(c, span_text(url));
 	if (s->script != SCRIPT_EDGE || c->endpoint == before)
 		return;
 	decision_fini(&s->decisions[SCRIPT_ENDPOINT]);

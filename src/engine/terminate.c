@@ -19,17 +19,36 @@ struct terms {
 	struct trust *trust;
 };
 
-bool
-terminate_is_due(const struct conn *c)
+enum terminate_at
+terminate_wanted(const struct conn *c)
 {
 	const struct setup *s = c->setup;
 
-	if (c->facts.terminated)
-		return false;
 	for (int i = SCRIPT_COUNT - 1; i >= 0; i--)
 		if (s->decisions[i].terminate_at >= 0)
-			return s->decisions[i].terminate_at == TERMINATE_EDGE;
-	return c->endpoint && c->endpoint->terminate_at == TERMINATE_EDGE;
+			return (enum terminate_at)s->decisions[i].terminate_at;
+	return c->endpoint ? c->endpoint->terminate_at : TERMINATE_UPSTREAM;
+}
+
+/* An agent's file says "agent" for itself, and "edge" for who has done it
+ * before; in a process that is both, both are here. */
+static bool
+ends_here(const struct conn *c, enum terminate_at at)
+{
+	switch (at) {
+	case TERMINATE_EDGE:
+		return !c->passage;
+	case TERMINATE_AGENT:
+		return !(c->endpoint && c->endpoint->agents);
+	default:
+		return false;
+	}
+}
+
+bool
+terminate_is_due(const struct conn *c)
+{
+	return !c->facts.terminated && ends_here(c, terminate_wanted(c));
 }
 
 /* Some script's decision wants it, not only the endpoint. */
@@ -39,7 +58,9 @@ is_decided(const struct conn *c)
 	const struct setup *s = c->setup;
 
 	for (int i = 0; i < SCRIPT_COUNT; i++)
-		if (s->decisions[i].terminate_at == TERMINATE_EDGE)
+		if (s->decisions[i].terminate_at >= 0 &&
+		    ends_here(
+			c, (enum terminate_at)s->decisions[i].terminate_at))
 			return true;
 	return false;
 }
@@ -148,6 +169,12 @@ find_keys(struct conn *c, const char *label, struct key_choice *keys)
 	struct span name = host_span(&s->name);
 
 	*keys = (struct key_choice){ { NULL } };
+	if (!label && c->endpoint && c->endpoint->own_certificate) {
+		struct certificate *own = c->endpoint->own_certificate;
+
+		keys->by_kind[certificate_key_kind(own)] = certificate_get(own);
+		return true;
+	}
 	if (label)
 		return keyring_labelled(keyring, label, now, keys);
 	if (name.len == 0 && c->endpoint)
@@ -298,6 +325,11 @@ terminate_begin(struct conn *c, const struct decision_termination *script)
 	struct host name;
 	bool found, begun;
 
+	if (c->passage && c->passage->plain) {
+		conn_deny(c, REASON_POLICY_ERROR,
+		    "the client's TLS has ended at the edge");
+		return false;
+	}
 	if (!settle_terms(c, script, &terms))
 		return false;
 	found = find_keys(c, terms.certificate, &keys);
@@ -307,7 +339,7 @@ terminate_begin(struct conn *c, const struct decision_termination *script)
 	}
 	/* Making a certificate is work that the limits are to bound. */
 	begun = within_limits(c) && (found || issue(c, &name, &keys)) &&
-		begin(c, &terms, &keys);
+		passage_accept(c) && begin(c, &terms, &keys);
 	key_choice_put(&keys);
 	return begun;
 }
@@ -388,7 +420,7 @@ terminate_suits(const struct conn *c)
 	const struct endpoint *e = c->endpoint;
 
 	if (!c->facts.terminated || !e || e == s->terminated_for ||
-	    e->terminate_at != TERMINATE_EDGE ||
+	    !ends_here(c, e->terminate_at) ||
 	    e->termination.auth == CLIENT_AUTH_NONE)
 		return true;
 	return is_kept(s, &e->termination);
@@ -412,6 +444,6 @@ terminate_is_missed(const struct conn *c)
 	for (int i = 0; i < SCRIPT_COUNT; i++)
 		if (says_how(&s->decisions[i].termination))
 			return true;
-	return e && e->terminate_at == TERMINATE_EDGE &&
+	return e && ends_here(c, e->terminate_at) &&
 	       e->termination.auth != CLIENT_AUTH_NONE;
 }

@@ -8,6 +8,9 @@
 
 #include "engine/conn.h"
 
+/* Where scripts and endpoint want the client's TLS to end. */
+enum terminate_at terminate_wanted(const struct conn *c);
+
 /* Scripts and endpoint want the client's TLS to end here, and it has not. */
 bool terminate_is_due(const struct conn *c);
 

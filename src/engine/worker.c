@@ -258,6 +258,8 @@ deliver_switch(struct mail *mail, void *receiver)
 	take_policy(w, m->slot);
 	if (w->health)
 		set_health_targets(w);
+	if (w->tunnel)
+		w->edge->tunnel->on_switch(w->tunnel);
 	free(m);
 }
 
@@ -342,6 +344,8 @@ deliver_drain(struct mail *mail, void *receiver)
 	w->draining = true;
 	timeouts_set(
 	    &w->timeouts, &w->drain_timeout, w->now_ms + order->drain_ms);
+	if (w->tunnel)
+		w->edge->tunnel->on_drain(w->tunnel, order->drain_ms);
 }
 
 /* What is cut short must not look complete here either. */
@@ -368,6 +372,8 @@ deliver_stop(struct mail *mail, void *receiver)
 	close_all(w, REASON_CLOSED_BY_OPERATOR);
 	LIST_FOREACH_SAFE (node, &w->live)
 		end_at_once(LIST_ENTRY(node, struct conn, live));
+	if (w->tunnel)
+		w->edge->tunnel->on_stop(w->tunnel);
 }
 
 /* The orders live in the worker itself. */
@@ -505,6 +511,11 @@ worker_init(struct worker *w, struct edge *edge, unsigned index)
 	if (error < 0)
 		return error;
 	w->loop.on_woken = on_woken;
+	if (edge->tunnel) {
+		w->tunnel = edge->tunnel->worker_new(edge->tunnel->data, w);
+		if (!w->tunnel)
+			return -ENOMEM;
+	}
 	if (index > 0)
 		return 0;
 	w->health =
@@ -534,11 +545,18 @@ worker_stop(struct worker *w)
 }
 
 void
+worker_close(struct worker *w)
+{
+	if (w->mailbox.event_fd >= 0)
+		mailbox_close(&w->mailbox);
+}
+
+void
 worker_fini(struct worker *w)
 {
 	free_dead(w);
-	if (w->mailbox.event_fd >= 0)
-		mailbox_close(&w->mailbox);
+	if (w->tunnel)
+		w->edge->tunnel->worker_free(w->tunnel);
 	if (w->health)
 		health_free(w->health);
 	if (w->policy)

@@ -59,6 +59,7 @@ struct worker {
 	unsigned old_policy_count;
 	uint64_t renew_after_ms; /* no replacement of a full state before */
 	struct health *health;	 /* worker 0 only */
+	void *tunnel; /* its state; owned by the tunnel; NULL: there is none */
 	bool draining, drained, stopping;
 	struct worker_order {
 		struct mail mail;
@@ -84,6 +85,8 @@ int worker_start(struct worker *w) MUST_CHECK;
 
 /* Tells it to end everything at once, waits for it, and frees. Main thread. */
 void worker_stop(struct worker *w);
+/* Its mailbox takes nothing any more. */
+void worker_close(struct worker *w);
 void worker_fini(struct worker *w);
 
 /*

@@ -142,19 +142,22 @@ read_terminate_at(struct reader *r, const char *key)
 
 	if (!decision_bytes(r, key, READER_MAX_WORD, &s))
 		return false;
-	if (span_is(s, "agent"))
-		return decision_refuse(
-		    r, key, "\"agent\" is not possible in this version");
+	if (span_is(s, "edge") && r->conn->at_agent)
+		return decision_refuse(r, key,
+		    "an agent does not say what the edge does; \"agent\" is "
+		    "here");
 	if (span_is(s, "edge"))
 		r->d->terminate_at = TERMINATE_EDGE;
+	else if (span_is(s, "agent"))
+		r->d->terminate_at = TERMINATE_AGENT;
 	else if (span_is(s, "upstream"))
 		r->d->terminate_at = TERMINATE_UPSTREAM;
 	else
 		return decision_refuse(
 		    r, key, "must be edge, agent or upstream");
-	if (r->conn->terminated && r->d->terminate_at != TERMINATE_EDGE)
-		return decision_refuse(r, key,
-		    "the client's TLS is terminated at the edge already");
+	if (r->conn->terminated && r->d->terminate_at == TERMINATE_UPSTREAM)
+		return decision_refuse(
+		    r, key, "the client's TLS is terminated already");
 	return true;
 }
 

@@ -57,6 +57,8 @@ struct policy_conn {
 	/* The client's TLS was terminated here: host->tls tells about it, and
 	 * what a decision could say about termination comes too late. */
 	bool terminated;
+	/* This process is an agent; the edge has decided before. */
+	bool at_agent;
 	const char *ja4; /* NULL: computed when a script asks for it */
 };
 

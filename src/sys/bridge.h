@@ -24,6 +24,7 @@ enum bridge_end { BRIDGE_OUTER, BRIDGE_INNER };
 struct bridge {
 	atomic_uint refs;
 	atomic_bool reset[2]; /* by enum bridge_end */
+	atomic_uint code[2];  /* why; 0: nothing was said */
 };
 
 /*
@@ -41,6 +42,11 @@ void bridge_note_reset(struct bridge *b, enum bridge_end end);
 
 /* Whether `end` was: to be asked by the other one, once a read has met EOF. */
 bool bridge_was_reset(const struct bridge *b, enum bridge_end end);
+
+/* Why it closes by a reset, as the two ends have agreed to number it. Any
+ * thread, before bridge_note_reset. */
+void bridge_set_code(struct bridge *b, enum bridge_end end, unsigned code);
+unsigned bridge_code(const struct bridge *b, enum bridge_end end);
 
 /* Whether the other end of `fd` is closed for good, not just its direction
  * ended by a shutdown. Does not block. */

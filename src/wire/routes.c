@@ -143,6 +143,47 @@ routes_add(struct routes *r, const struct host *pattern, void *value)
 	return 0;
 }
 
+/*
+ * Closes the gap: whoever stands behind it in the same run and would be found
+ * from it or before it moves up (Knuth, The Art of Computer Programming, volume
+ * 3, section 6.4, algorithm R).
+ */
+static void
+close_gap(struct routes *r, size_t gap)
+{
+	size_t mask = r->size - 1;
+
+	for (size_t i = (gap + 1) & mask; r->slots[i]; i = (i + 1) & mask) {
+		size_t home = r->slots[i]->hash & mask;
+
+		if (((i - home) & mask) < ((i - gap) & mask))
+			continue;
+		r->slots[gap] = r->slots[i];
+		r->slots[i] = NULL;
+		gap = i;
+	}
+}
+
+void *
+routes_remove(struct routes *r, const struct host *pattern)
+{
+	bool is_wildcard = host_is_wildcard(pattern);
+	size_t slot = slot_of(
+	    r, base_of(pattern), is_wildcard, hash_bytes(base_of(pattern)));
+	struct route *route = r->slots[slot];
+	void *value;
+
+	if (!route)
+		return NULL;
+	value = route->value;
+	free(route);
+	r->slots[slot] = NULL;
+	r->count--;
+	r->wildcard_count -= is_wildcard;
+	close_gap(r, slot);
+	return value;
+}
+
 static void *
 probe(const struct routes *r, struct span text, bool is_wildcard)
 {

@@ -231,7 +231,7 @@ start_or_reload(enum wrapped which, unsigned n, bool reload)
 	if (reload)
 		worked = edge_reload(b.edge, s, sink, &error) == 0;
 	else
-		worked = (b.edge = edge_new(s, sink, &error)) != NULL;
+		worked = (b.edge = edge_new(s, sink, NULL, &error)) != NULL;
 	exempt = true;
 	if (worked) /* what is still to be done on other threads */
 		(void)visit("a.test", 0);
