@@ -1,7 +1,6 @@
 /*
- * Base64, the common alphabet with padding (RFC 4648 section 4). Pure; any
- * thread. Times do not depend on the bytes more than their number does, but
- * for refusals.
+ * Bytes as text: base64 (RFC 4648 section 4, with padding) and base32 in lower
+ * case without padding (section 6), which fits into host names. Any thread.
  */
 #ifndef BASE_BASE64_H
 #define BASE_BASE64_H
@@ -9,16 +8,19 @@
 #include "base/compiler.h"
 #include "base/span.h"
 
-/* The text of so many bytes, with NUL. */
-#define BASE64_SIZE(bytes) (((bytes) + 2) / 3 * 4 + 1)
-/* At most so many bytes come out of so many characters. */
-#define BASE64_BYTES(chars) ((chars) / 4 * 3)
+/* Characters for so many bytes, without a NUL. */
+#define BASE64_LEN(bytes) (((bytes) + 2) / 3 * 4)
+#define BASE32_LEN(bytes) (((bytes)*8 + 4) / 5)
 
-/* `out` has BASE64_SIZE(bytes.len). Returns the length without the NUL. */
-size_t base64_encode(struct span bytes, char *out);
+/* To `out`, which has room for BASE64_LEN or BASE32_LEN of them and a NUL. */
+void base64_write(struct span bytes, char *out);
+void base32_write(struct span bytes, char *out);
 
-/* `out` has BASE64_BYTES(text.len). Strict: whole groups, padding only at the
- * end, no blanks, no stray bits. 0 with `*len`, or -EINVAL. */
-int base64_decode(struct span text, uint8_t *out, size_t *len) MUST_CHECK;
+/*
+ * Strict: no other character, no missing padding, no bits left over. `out` has
+ * room for 3 bytes for each 4 characters; `*len` is how many there were. False:
+ * it is not base64, and `out` may hold a part.
+ */
+bool base64_read(struct span text, uint8_t *out, size_t *len) MUST_CHECK;
 
 #endif
