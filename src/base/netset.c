@@ -216,6 +216,60 @@ netset_lookup(const struct netset *set, const struct addr *a, uint32_t *value)
 	return n != NULL;
 }
 
+static void
+store_be(uint8_t *p, uint64_t word)
+{
+	for (int i = 7; i >= 0; i--, word >>= 8)
+		p[i] = (uint8_t)word;
+}
+
+static struct network
+network_of(const struct node *n, enum addr_family family)
+{
+	struct network net = {
+		.base.family = (uint8_t)family,
+		.prefix = n->prefix,
+	};
+
+	store_be(net.base.bytes, n->key.high);
+	store_be(net.base.bytes + 8, n->key.low);
+	if (family == ADDR_IP4)
+		memset(net.base.bytes + 4, 0, 12);
+	return net;
+}
+
+struct walk {
+	const struct netset *set;
+	enum addr_family family;
+	bool (*visit)(const struct network *net, void *arg);
+	void *arg;
+};
+
+static bool
+walk_below(const struct walk *w, uint32_t at)
+{
+	const struct node *n = &w->set->nodes[at];
+	struct network net;
+
+	if (at == NO_NODE)
+		return true;
+	net = network_of(n, w->family);
+	return (!n->has_value || w->visit(&net, w->arg)) &&
+	       walk_below(w, n->child[0]) && walk_below(w, n->child[1]);
+}
+
+bool
+netset_walk(const struct netset *set,
+    bool (*visit)(const struct network *net, void *arg), void *arg)
+{
+	struct walk w = { set, ADDR_IP4, visit, arg };
+
+	if (!walk_below(&w, set->root4))
+		return false;
+	w.family = ADDR_IP6;
+	return walk_below(&w, set->root6);
+}
+
 /* The shape of a tree follows from its networks alone, so equal sets are equal
  * node by node. At most 128 deep. */
 static bool

@@ -24,6 +24,11 @@ int netset_add(
 bool netset_lookup(
     const struct netset *set, const struct addr *a, uint32_t *value);
 
+/* Each network, in the order of their addresses, IPv4 first. `visit` returns
+ * false to stop; then this does, too. */
+bool netset_walk(const struct netset *set,
+    bool (*visit)(const struct network *net, void *arg), void *arg);
+
 /* The same networks, whatever their values and the order they came in. */
 bool netset_same(const struct netset *a, const struct netset *b);
 

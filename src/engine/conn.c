@@ -283,6 +283,11 @@ conn_start_passage(struct conn *c, int fd)
 		p->tls = NULL;
 	}
 	c->client.readable = true;
+	if (p->refusal != DATA_ACCEPTED) {
+		conn_close(c, REASON_AGENT_REFUSED, CLOSE_LINGER,
+		    data_reason_word(p->refusal));
+		return;
+	}
 	c->stage = p->plain ? STAGE_POLICY : STAGE_HELLO;
 	conn_set_deadline(c, s->timeouts.hello_ms);
 	if (conn_admit_client(c) && (!p->plain || conn_setup(c)))

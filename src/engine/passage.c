@@ -105,7 +105,8 @@ void
 passage_refuse(struct conn *c, enum reason reason)
 {
 	struct passage *p = c->passage;
-	enum data_reason refusal = refusal_of(reason);
+	enum data_reason refusal =
+	    p && p->refusal ? p->refusal : refusal_of(reason);
 	uint8_t answer[DATA_ANSWER_BYTES];
 
 	if (!p || p->answered)
@@ -114,11 +115,13 @@ passage_refuse(struct conn *c, enum reason reason)
 	c->alert = 0;
 	if (!leg_is_open(&c->client))
 		return;
-	if (p->bridge)
+	if (p->bridge) {
 		bridge_set_code(
 		    p->bridge, BRIDGE_OUTER, UPLINK_RESET_CODE + refusal);
-	else if (p->seal_answer(p, refusal, answer))
+		bridge_note_reset(p->bridge, BRIDGE_OUTER);
+	} else if (p->seal_answer(p, refusal, answer)) {
 		(void)leg_say(&c->client, span_of(answer, sizeof(answer)));
+	}
 }
 
 bool

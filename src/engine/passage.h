@@ -48,6 +48,9 @@ struct passage {
 				   plain */
 	struct bridge *bridge;	/* counted; NULL: a data connection */
 	enum uplink_way way;	/* for the event */
+	/* It is not to be: the connection ends at once, and this is what the
+	 * edge hears. DATA_ACCEPTED: it is up to the stages. */
+	enum data_reason refusal;
 	bool answered;
 };
 

@@ -33,7 +33,7 @@ struct outbound {
 	struct watch watch;
 	const struct outbound_host *host;
 	struct outbound_target target;
-	const struct outbound_proxy *proxy; /* NULL: none */
+	const struct proxy_url *proxy; /* NULL: none */
 	outbound_on_done *on_done;
 	void *owner;
 	struct timeout timeout;
@@ -160,9 +160,9 @@ add_authority(struct text *t, const struct upstream_address *a)
 static void
 ask_http(struct outbound *o)
 {
-	const struct outbound_proxy *p = o->proxy;
-	char request[2048], login[2 * OUTBOUND_PROXY_FIELD],
-	    encoded[BASE64_SIZE(sizeof(login))];
+	const struct proxy_url *p = o->proxy;
+	char request[2048], login[2 * PROXY_URL_CREDENTIAL_MAX + 2],
+	    encoded[BASE64_LEN(sizeof(login)) + 1];
 	struct text t;
 
 	text_init(&t, request, sizeof(request));
@@ -170,11 +170,11 @@ ask_http(struct outbound *o)
 	add_authority(&t, &o->target.address);
 	text_add(&t, " HTTP/1.1\r\nHost: ");
 	add_authority(&t, &o->target.address);
-	if (p->user[0]) {
+	if (p->has_user) {
 		int len = snprintf(
 		    login, sizeof(login), "%s:%s", p->user, p->password);
 
-		base64_encode(span_of(login, (size_t)len), encoded);
+		base64_write(span_of(login, (size_t)len), encoded);
 		text_addf(&t, "\r\nProxy-Authorization: Basic %s", encoded);
 		wipe(login, sizeof(login));
 		wipe(encoded, sizeof(encoded));
@@ -191,7 +191,7 @@ ask_socks_method(struct outbound *o)
 	static const uint8_t open[] = { 5, 1, 0 }, login[] = { 5, 2, 0, 2 };
 
 	o->state = SOCKS_METHOD;
-	if (o->proxy->user[0])
+	if (o->proxy->has_user)
 		(void)say(o, login, sizeof(login));
 	else
 		(void)say(o, open, sizeof(open));
@@ -202,7 +202,7 @@ ask_socks_login(struct outbound *o)
 {
 	size_t user = strlen(o->proxy->user);
 	size_t password = strlen(o->proxy->password);
-	uint8_t request[3 + 2 * OUTBOUND_PROXY_FIELD] = { 1, (uint8_t)user };
+	uint8_t request[3 + 2 * PROXY_URL_CREDENTIAL_MAX + 2] = { 1, (uint8_t)user };
 
 	memcpy(request + 2, o->proxy->user, user);
 	request[2 + user] = (uint8_t)password;
@@ -275,7 +275,7 @@ hear_socks_method(struct outbound *o)
 		fail(o, -EPROTO, "the proxy does not speak SOCKS5");
 	else if (o->heard[1] == 0)
 		ask_socks_connect(o);
-	else if (o->heard[1] == 2 && o->proxy->user[0])
+	else if (o->heard[1] == 2 && o->proxy->has_user)
 		ask_socks_login(o);
 	else
 		fail(o, -EACCES, "the proxy wants credentials");
@@ -496,7 +496,7 @@ begin(struct outbound *o)
 
 struct outbound *
 outbound_start(const struct outbound_host *h,
-    const struct outbound_target *target, const struct outbound_proxy *proxy,
+    const struct outbound_target *target, const struct proxy_url *proxy,
     outbound_on_done *on_done, void *owner)
 {
 	struct outbound *o = calloc(1, sizeof(*o));
@@ -506,7 +506,7 @@ outbound_start(const struct outbound_host *h,
 	o->watch.fd = o->fd = -1;
 	o->host = h;
 	o->target = *target;
-	o->proxy = proxy && proxy->kind != PROXY_KIND_NONE ? proxy : NULL;
+	o->proxy = proxy;
 	o->on_done = on_done;
 	o->owner = owner;
 	timeout_init(&o->timeout, on_timeout);

@@ -7,7 +7,7 @@
  * thread of its loop.
  *
  * Sources: RFC 9110 section 9.3.6 (CONNECT), RFC 7617 (Basic), RFC 1928 and
- * 1929 (SOCKS5).
+ * RFC 1929 (SOCKS5).
  */
 #ifndef TUNNEL_OUTBOUND_H
 #define TUNNEL_OUTBOUND_H
@@ -15,26 +15,7 @@
 #include "sys/loop.h"
 #include "sys/resolver.h"
 #include "sys/timeouts.h"
-#include "wire/upstream_address.h"
-
-enum proxy_kind { PROXY_KIND_NONE, PROXY_KIND_HTTP, PROXY_KIND_SOCKS5 };
-
-#define OUTBOUND_PROXY_FIELD 256
-
-/* The proxy to go through. Holds a password: wipe it with outbound_proxy_wipe.
- */
-struct outbound_proxy {
-	enum proxy_kind kind;
-	struct upstream_address address;
-	char user[OUTBOUND_PROXY_FIELD], password[OUTBOUND_PROXY_FIELD];
-};
-
-/* "http://[user:password@]host:port" or "socks5://...", percent-encoded parts
- * decoded; NULL or "": none. 0, or -EINVAL with `*why` (a literal, which does
- * not show the password). */
-int outbound_proxy_parse(
-    const char *url, struct outbound_proxy *out, const char **why) MUST_CHECK;
-void outbound_proxy_wipe(struct outbound_proxy *p);
+#include "wire/proxy_url.h"
 
 /* Where attempts run. Lent to them. */
 struct outbound_host {
@@ -67,7 +48,7 @@ struct outbound_target {
 
 /* NULL without memory. `proxy` (lent until on_done) may be NULL. */
 struct outbound *outbound_start(const struct outbound_host *h,
-    const struct outbound_target *target, const struct outbound_proxy *proxy,
+    const struct outbound_target *target, const struct proxy_url *proxy,
     outbound_on_done *on_done, void *owner);
 
 /* No call comes any more. NULL is harmless. */

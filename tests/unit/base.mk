@@ -9,11 +9,6 @@ tests_unit_test_clock_SOURCES = tests/unit/test_clock.c
 tests_unit_test_clock_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_clock_LDADD = libbase.a $(UNIT_LIBS)
 
-check_PROGRAMS += tests/unit/test_base64
-tests_unit_test_base64_SOURCES = tests/unit/test_base64.c
-tests_unit_test_base64_CPPFLAGS = $(UNIT_CPPFLAGS)
-tests_unit_test_base64_LDADD = libbase.a $(UNIT_LIBS)
-
 check_PROGRAMS += tests/unit/test_hash
 tests_unit_test_hash_SOURCES = tests/unit/test_hash.c tests/unit/faults.h
 tests_unit_test_hash_CPPFLAGS = $(UNIT_CPPFLAGS)

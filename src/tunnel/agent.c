@@ -1,0 +1,287 @@
+#include "tunnel/agent_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "tls/secret.h"
+
+static const char *const state_words[] = {
+	[LINK_WAITING] = "waiting",
+	[LINK_SPARE] = "spare",
+	[LINK_CONNECTING] = "connecting",
+	[LINK_JOINING] = "joining",
+	[LINK_ONLINE] = "online",
+};
+
+const char *
+agent_link_state_word(enum agent_link_state state)
+{
+	return state_words[state];
+}
+
+/* --- a worker's part --- */
+
+static void *
+worker_new(void *data, struct worker *w)
+{
+	struct agent *a = data;
+	struct agent_worker *at = calloc(1, sizeof(*at));
+	unsigned workers = edge_worker_count(w->edge);
+
+	if (!at)
+		return NULL;
+	at->agent = a;
+	at->worker = w;
+	at->buffer = malloc(SESSION_BUFFER_BYTES);
+	at->links = calloc(AGENT_MAX_LINKS, sizeof(*at->links));
+	if (!at->buffer || !at->links) {
+		free(at->links);
+		free(at->buffer);
+		free(at);
+		return NULL;
+	}
+	session_host_init(&at->sessions, &w->loop, &w->timeouts, at->buffer,
+	    SESSION_BUFFER_BYTES);
+	at->outbound = (struct outbound_host){
+		.loop = &w->loop,
+		.timeouts = &w->timeouts,
+		.resolver = edge_resolver(w->edge),
+		.mailbox = &w->mailbox,
+	};
+	for (unsigned i = w->index; i < a->link_count; i += workers)
+		link_init(&at->links[at->link_count++], at, i);
+	return at;
+}
+
+static void
+end_all(struct agent_worker *at)
+{
+	if (at->ended)
+		return;
+	at->ended = at->draining = true;
+	session_host_fini(&at->sessions);
+	for (unsigned i = 0; i < at->link_count; i++)
+		link_fini(&at->links[i]);
+}
+
+static void
+worker_free(void *state)
+{
+	struct agent_worker *at = state;
+
+	end_all(at);
+	free(at->links);
+	free(at->buffer);
+	free(at);
+}
+
+/* The endpoints of the settings in force, for who asks. */
+static bool
+list_endpoints(struct agent *a, const struct snapshot *s)
+{
+	struct agent_endpoint_status *list =
+	    calloc(s->endpoint_count + 1, sizeof(*list));
+
+	if (!list)
+		return false;
+	for (size_t i = 0; i < s->endpoint_count; i++) {
+		const struct endpoint *e = s->endpoints[i];
+		struct text t;
+
+		text_init(&t, list[i].name, sizeof(list[i].name));
+		text_add(&t, e->name ? e->name : "");
+		text_init(&t, list[i].url, sizeof(list[i].url));
+		list[i].terminate_at = e->terminate_at;
+	}
+	pthread_mutex_lock(&a->lock);
+	free(a->endpoints);
+	a->endpoints = list;
+	a->endpoint_count = s->endpoint_count;
+	pthread_mutex_unlock(&a->lock);
+	return true;
+}
+
+static void
+on_switch(void *state)
+{
+	struct agent_worker *at = state;
+	const struct snapshot *s = at->worker->generation->snapshot;
+
+	if (at->worker->index == 0 && !list_endpoints(at->agent, s))
+		LOG_ERROR("no memory to show the endpoints");
+	for (unsigned i = 0; i < at->link_count; i++) {
+		struct link *l = &at->links[i];
+
+		if (!at->started)
+			link_start(l);
+		else if (l->current && l->current->joined)
+			offers_sync(l->current, s);
+	}
+	at->started = true;
+}
+
+/* What is under way goes on; nothing new is taken. */
+static void
+on_drain(void *state, uint64_t ms)
+{
+	struct agent_worker *at = state;
+
+	(void)ms;
+	at->draining = true;
+	for (unsigned i = 0; i < at->link_count; i++)
+		if (at->links[i].current && at->links[i].current->joined)
+			offers_withdraw(at->links[i].current);
+}
+
+static void
+on_stop(void *state)
+{
+	end_all(state);
+}
+
+/* An agent has no listener. */
+static void
+on_caller(void *state, enum caller_kind kind, struct caller *caller)
+{
+	(void)state;
+	(void)kind;
+	(void)caller;
+	ASSERT(!"an agent accepts nobody");
+}
+
+/* --- the process's part --- */
+
+static int
+hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The settings have checked that it is one. */
+static void
+read_pin(const char *hex, uint8_t pin[32])
+{
+	for (size_t i = 0; i < 32; i++)
+		pin[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 |
+				   hex_digit(hex[2 * i + 1]));
+}
+
+static bool
+load_trust(struct agent *a, struct text *error)
+{
+	static const char pin[] = "sha256:";
+	const char *cas = a->snapshot->agent.connect_cas;
+
+	if (cas && strncmp(cas, pin, strlen(pin)) == 0) {
+		read_pin(cas + strlen(pin), a->pin);
+		a->pinned = true;
+		return true;
+	}
+	if (!cas || strcmp(cas, "host") == 0)
+		a->trust = trust_system(error);
+	else
+		a->trust = trust_load(&cas, 1, NULL, 0, error);
+	return a->trust != NULL;
+}
+
+static bool
+load(struct agent *a, struct text *error)
+{
+	const char *url = a->snapshot->agent.proxy_url, *why;
+
+	a->has_proxy = url != NULL;
+	if (url && proxy_url_parse(span_text(url), &a->proxy, &why) < 0) {
+		text_addf(error, "agent.proxy_url: %s", why);
+		return false;
+	}
+	a->refused_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (a->refused_fd < 0) {
+		text_addf(error, "eventfd: %s", log_errno_text(errno));
+		return false;
+	}
+	return load_trust(a, error);
+}
+
+struct agent *
+agent_new(struct snapshot *s, struct text *error)
+{
+	struct agent *a = calloc(1, sizeof(*a));
+
+	if (!a) {
+		text_add(error, "no memory for the agent");
+		return NULL;
+	}
+	a->refused_fd = -1;
+	a->snapshot = snapshot_get(s);
+	a->link_count = s->agent.connections;
+	pthread_mutex_init(&a->lock, NULL);
+	a->host = (struct tunnel_host){
+		.data = a,
+		.worker_new = worker_new,
+		.worker_free = worker_free,
+		.on_switch = on_switch,
+		.on_drain = on_drain,
+		.on_stop = on_stop,
+		.on_caller = on_caller,
+	};
+	if (load(a, error))
+		return a;
+	agent_free(a);
+	return NULL;
+}
+
+void
+agent_free(struct agent *a)
+{
+	if (!a)
+		return;
+	wipe(&a->proxy, sizeof(a->proxy));
+	trust_put(a->trust);
+	snapshot_put(a->snapshot);
+	free(a->endpoints);
+	if (a->refused_fd >= 0)
+		close(a->refused_fd);
+	pthread_mutex_destroy(&a->lock);
+	free(a);
+}
+
+const struct tunnel_host *
+agent_host(const struct agent *a)
+{
+	return &a->host;
+}
+
+int
+agent_refused_fd(const struct agent *a)
+{
+	return a->refused_fd;
+}
+
+size_t
+agent_links(struct agent *a, struct agent_link_status out[AGENT_MAX_LINKS])
+{
+	pthread_mutex_lock(&a->lock);
+	memcpy(out, a->links, a->link_count * sizeof(*out));
+	pthread_mutex_unlock(&a->lock);
+	return a->link_count;
+}
+
+bool
+agent_endpoint(
+    struct agent *a, size_t index, struct agent_endpoint_status *out)
+{
+	bool found;
+
+	pthread_mutex_lock(&a->lock);
+	found = index < a->endpoint_count;
+	if (found)
+		*out = a->endpoints[index];
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
