@@ -171,6 +171,15 @@ drop:
 	pair_fini(pair);
 }
 
+void
+certificates_add(struct reader *r, const struct node *crt,
+    const struct node *key, struct certificate_settings *pair)
+{
+	struct source source = { .crt = crt, .key = key };
+
+	add_pair(r, pair, &source);
+}
+
 /* Takes the paths. */
 static void
 add_pair_of_folder(struct reader *r, const struct node *n,

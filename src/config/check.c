@@ -85,6 +85,7 @@ static void
 check_upstream(struct reader *r, const struct endpoint *e, const struct node *n)
 {
 	bool has_policy = r->s->edge_script >= 0 || e->policy_script >= 0;
+	const struct node *upstream;
 
 	if (node_get(n, "upstream") == NULL && !has_policy)
 		reader_complain(r, &n->origin,
@@ -93,6 +94,12 @@ check_upstream(struct reader *r, const struct endpoint *e, const struct node *n)
 	if (e->proxy_tlvs != 0 && e->proxy_proto != 2)
 		reader_complain(r, &node_get(n, "proxy_tlvs")->origin,
 		    "'proxy_tlvs' needs 'proxy_proto: 2'");
+	upstream = node_get(n, "upstream");
+	if (upstream != NULL && node_get(upstream, "proxy_protocol") != NULL &&
+	    node_get(n, "proxy_proto") != NULL)
+		reader_complain(r, &node_get(n, "proxy_proto")->key_origin,
+		    "'proxy_proto' and 'proxy_protocol' are the same: one of "
+		    "them");
 }
 
 static void
@@ -192,7 +199,12 @@ check_endpoints(struct reader *r, const struct node *root)
 	}
 	find_default_endpoint(r);
 	check_default_termination(r);
-	if (s->endpoint_count == 0 && s->edge_script < 0 && !r->failed)
+	if (s->endpoint_count > 0 || r->failed)
+		return;
+	if (r->file == FILE_AGENT)
+		reader_complain(
+		    r, &root->origin, "there is nothing to serve: no endpoint");
+	else if (s->edge_script < 0 && !s->agents.enabled)
 		reader_complain(r, &root->origin,
 		    "there is nothing to serve: no endpoint and no policy");
 }
@@ -241,8 +253,8 @@ static void
 check_policy(struct reader *r, const struct node *root)
 {
 	const struct policy_options *o = &r->s->policy;
-	const struct node *edge = node_get(root, "edge");
-	const struct node *n = edge ? node_get(edge, "policy") : NULL;
+	const struct node *self = node_get(root, reader_self(r));
+	const struct node *n = self ? node_get(self, "policy") : NULL;
 
 	if (n == NULL || r->failed)
 		return;
@@ -257,8 +269,12 @@ check_policy(struct reader *r, const struct node *root)
 void
 check_snapshot(struct reader *r, const struct node *root)
 {
-	check_listeners(r, root);
-	add_default_listener(r);
+	if (r->file == FILE_EDGE) {
+		check_listeners(r, root);
+		add_default_listener(r);
+	}
 	check_policy(r, root);
 	check_endpoints(r, root);
+	if (r->file == FILE_EDGE)
+		check_agents(r, root);
 }

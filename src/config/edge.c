@@ -49,8 +49,8 @@ split_port(struct span text, struct span *host, uint64_t *port)
 }
 
 /* Without an address it is the IPv6 wildcard, which takes IPv4 as well. */
-static const char *
-parse_listen_address(struct span text, struct addr *out)
+const char *
+listen_address_parse(struct span text, struct addr *out)
 {
 	struct span host;
 	uint64_t port;
@@ -75,7 +75,7 @@ read_listen_address(
 
 	if (text == NULL)
 		return;
-	why = parse_listen_address(span_text(text), &listen->addr);
+	why = listen_address_parse(span_text(text), &listen->addr);
 	if (why != NULL)
 		reader_complain(
 		    r, &n->origin, "'%s': '%s': %s", key->name, text, why);
@@ -273,7 +273,7 @@ static const char *const event_types[] = { "tcp_connection_closed.v0",
 	"certificate_expiring.v0", "agent_session_start.v0",
 	"agent_session_stop.v0", "endpoint_online.v0", "endpoint_offline.v0",
 	"config_reloaded.v0" };
-#define WRITTEN_TODAY 2
+#define WRITTEN_TODAY 6
 
 static size_t
 find_event_type(const char *text)
@@ -286,10 +286,30 @@ find_event_type(const char *text)
 }
 
 static void
+complain_of_event(struct reader *r, const struct node *n, const struct key *key)
+{
+	const char *near =
+	    nearest_word(span_text(n->text), event_types, WRITTEN_TODAY);
+	char storage[256];
+	struct text known;
+
+	if (near != NULL) {
+		reader_complain(r, &n->origin,
+		    "'%s': unknown event '%s'; did you mean '%s'?", key->name,
+		    n->text, near);
+		return;
+	}
+	text_init(&known, storage, sizeof(storage));
+	for (size_t i = 0; i < WRITTEN_TODAY; i++)
+		text_addf(&known, "%s'%s'", i > 0 ? ", " : "", event_types[i]);
+	reader_complain(r, &n->origin, "'%s': unknown event '%s'; known: %s",
+	    key->name, n->text, storage);
+}
+
+static void
 check_event_type(struct reader *r, const struct node *n, const struct key *key)
 {
 	size_t type = n->kind == NODE_SCALAR ? find_event_type(n->text) : 0;
-	const char *near;
 
 	if (type < WRITTEN_TODAY)
 		return;
@@ -298,15 +318,7 @@ check_event_type(struct reader *r, const struct node *n, const struct key *key)
 		    "'%s' is not in this version of Lunette", n->text);
 		return;
 	}
-	near = nearest_word(span_text(n->text), event_types, WRITTEN_TODAY);
-	if (near != NULL)
-		reader_complain(r, &n->origin,
-		    "'%s': unknown event '%s'; did you mean '%s'?", key->name,
-		    n->text, near);
-	else
-		reader_complain(r, &n->origin,
-		    "'%s': unknown event '%s'; known: '%s', '%s'", key->name,
-		    n->text, event_types[0], event_types[1]);
+	complain_of_event(r, n, key);
 }
 
 void

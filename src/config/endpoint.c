@@ -1,6 +1,7 @@
 /* Reads the keys of an endpoint, and its life. */
 #include "config/schema.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,10 +83,10 @@ endpoint_allows(const struct endpoint *e, const struct addr *client)
 
 /* The same in every process and after every restart: logs refer to it. */
 static void
-make_id(struct endpoint *e)
+make_id(struct endpoint *e, const char *of)
 {
 	static const char digits[] = "abcdefghijklmnopqrstuvwxyz234567";
-	uint64_t hash = hash_stable(span_text(e->url));
+	uint64_t hash = hash_stable(span_text(of));
 	char *out = e->id;
 
 	memcpy(out, "ep_", 3);
@@ -101,20 +102,31 @@ is_any_name(const char *text)
 	return !strcmp(text, "tls://") || !strcmp(text, "tls://*");
 }
 
+static bool
+is_random_url(const struct node *n)
+{
+	return n->kind == NODE_SCALAR && !strcmp(n->text, "tls://");
+}
+
 /* "tls://" means any name: a file says that with edge.default_endpoint, where
- * it is plain to see. */
+ * it is plain to see. An agent's means a random one. */
 static bool
 parse_url(struct reader *r, const struct node *n, const struct key *key,
     struct endpoint *e)
 {
 	const char *why;
 
+	if (r->file == FILE_AGENT && is_random_url(n))
+		return false;
 	if (is_any_name(n->text)) {
-		if (n->origin.line == 0)
+		if (n->origin.line == 0 && r->file == FILE_EDGE)
 			return true;
 		reader_complain(r, &n->origin,
-		    "'%s': '%s' names nothing; give the endpoint a name and "
-		    "set 'edge.default_endpoint' to it",
+		    r->file == FILE_AGENT
+			? "'%s': '%s' names nothing; leave it out for a "
+			  "random name"
+			: "'%s': '%s' names nothing; give the endpoint a "
+			  "name and set 'edge.default_endpoint' to it",
 		    key->name, n->text);
 		return false;
 	}
@@ -139,31 +151,74 @@ read_url(
 		reader_no_memory(r);
 		return;
 	}
-	make_id(e);
+	make_id(e, e->url);
+}
+
+void
+read_terminate_at(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+	int word = reader_word(r, n, key);
+
+	if (word == TERMINATE_AGENT && r->file == FILE_EDGE)
+		reader_complain(r, &n->origin,
+		    "'%s: agent' is for an agent's file: the endpoints of "
+		    "agents are not configured at the edge",
+		    key->name);
+	else if (word >= 0)
+		e->terminate_at = (enum terminate_at)word;
 }
 
 void
 read_upstream_address(
     struct reader *r, const struct node *n, const struct key *key, void *target)
 {
-	struct upstream_settings *upstream = target;
+	struct upstream_entry *entry = target;
 	const char *text = reader_text(r, n, key), *why;
 
-	if (text != NULL && upstream_address_parse(
-				span_text(text), &upstream->address, &why) < 0)
+	if (text != NULL && upstream_address_parse(span_text(text),
+				&entry->upstream.address, &why) < 0)
 		reader_complain(
 		    r, &n->origin, "'%s': '%s': %s", key->name, text, why);
 }
 
+/* `alone`: it is not one of a list. */
+static void
+check_upstream_keys(struct reader *r, const struct node *n, bool alone)
+{
+	const struct node *url = node_get(n, "url");
+	const struct node *proxy = node_get(n, "proxy_protocol");
+	const struct node *address = node_get(n, "address");
+
+	if (r->file == FILE_EDGE)
+		url = proxy = NULL; /* has been refused */
+	if (n->kind == NODE_MAP && address == NULL && url == NULL)
+		reader_complain(r, &n->origin, "'address' is missing");
+	if (address != NULL && url != NULL)
+		reader_complain(r, &url->key_origin,
+		    "'url' and 'address' are the same: one of them");
+	if (proxy != NULL && !alone)
+		reader_complain(r, &proxy->key_origin,
+		    "'proxy_protocol' is for all upstreams alike: set "
+		    "'proxy_proto' of the endpoint");
+}
+
 static void
 read_upstream(struct reader *r, const struct node *n, const struct key *key,
-    struct upstream_settings *upstream)
+    struct endpoint *e, size_t index)
 {
-	section_defaults(r, &schema_upstream, upstream);
+	struct upstream_entry entry = { 0 };
+
+	section_defaults(r, &schema_upstream, &entry);
 	if (n->kind == NODE_SCALAR)
-		read_upstream_address(r, n, key, upstream);
+		read_upstream_address(r, n, key, &entry);
 	else
-		section_read(r, n, key->name, &schema_upstream, upstream);
+		section_read(r, n, key->name, &schema_upstream, &entry);
+	check_upstream_keys(r, n, e->upstream_count == 1);
+	e->upstreams[index] = entry.upstream;
+	if (entry.proxy_proto != 0)
+		e->proxy_proto = entry.proxy_proto;
 }
 
 static void
@@ -193,11 +248,11 @@ read_upstreams(
 		return;
 	e->upstream_count = count;
 	if (n->kind != NODE_LIST) {
-		read_upstream(r, n, key, &e->upstreams[0]);
+		read_upstream(r, n, key, e, 0);
 		return;
 	}
 	for (size_t i = 0; i < count; i++) {
-		read_upstream(r, n->items[i], key, &e->upstreams[i]);
+		read_upstream(r, n->items[i], key, e, i);
 		check_same_upstream(r, n->items[i], e, i);
 	}
 }
@@ -304,6 +359,50 @@ read_labels(
 		add_label(r, n->items[i], key, e);
 }
 
+void
+read_endpoint_name(
+    struct reader *r, const struct node *n, const struct key *key, void *target)
+{
+	struct endpoint *e = target;
+	size_t known;
+
+	read_text(r, n, key, e);
+	if (e->name == NULL)
+		return;
+	for (const char *at = e->name; *at != '\0'; at++)
+		if (*at <= ' ' || *at == 0x7f || e->name[0] == '-') {
+			reader_complain(r, &n->origin,
+			    "'%s' must not hold blanks nor begin with '-'",
+			    key->name);
+			return;
+		}
+	switch (index_add(&r->names, span_text(e->name), e->index, &known)) {
+	case -EEXIST:
+		reader_complain(r, &n->origin,
+		    "'%s': '%s' is an endpoint already, in line %u", key->name,
+		    e->name, r->endpoint_nodes[known]->origin.line);
+		break;
+	case -ENOMEM:
+		reader_no_memory(r);
+		break;
+	}
+}
+
+/* What one key brings depends on others, in whatever order they stand. */
+static void
+finish_agent_endpoint(struct endpoint *e, const struct node *n)
+{
+	const struct node *url = node_get(n, "url");
+
+	if (node_get(n, "agent_tls_termination") != NULL &&
+	    node_get(n, "terminate_at") == NULL)
+		e->terminate_at = TERMINATE_AGENT;
+	if (url == NULL || is_random_url(url)) {
+		e->is_random = true;
+		make_id(e, e->name != NULL ? e->name : "");
+	}
+}
+
 static void
 read_endpoint(struct reader *r, const struct node *n, const struct key *key)
 {
@@ -321,6 +420,12 @@ read_endpoint(struct reader *r, const struct node *n, const struct key *key)
 	section_read(r, n, key->name, &schema_endpoint, e);
 	if (e->metadata == NULL)
 		e->metadata = reader_copy(r, "");
+	if (n->kind != NODE_MAP)
+		return;
+	if (r->file == FILE_AGENT)
+		finish_agent_endpoint(e, n);
+	else if (node_get(n, "url") == NULL)
+		reader_complain(r, &n->origin, "'url' is missing");
 }
 
 void

@@ -26,8 +26,6 @@ add_words(struct text *out, const struct key *key)
 	bool first = true;
 
 	for (size_t i = 0; key->words[i] != NULL; i++) {
-		if (key->later & (1u << i))
-			continue;
 		if (!first)
 			text_add(out, ", ");
 		text_add(out, key->words[i]);
@@ -42,7 +40,7 @@ add_type(struct text *out, const struct key *key)
 		text_add(out, key->type);
 		return;
 	}
-	if (key->read != read_word)
+	if (!strncmp(key->type, "list of", 7))
 		text_add(out, "list of ");
 	add_words(out, key);
 }
@@ -81,10 +79,19 @@ add_name(struct text *out, const struct key *key)
 	text_add(out, key->list ? "[]" : "");
 }
 
+static const char *
+file_shown(unsigned files)
+{
+	if (files == FILE_EDGE)
+		return "edge";
+	return files == FILE_AGENT ? "agent" : "both";
+}
+
 /* The name alone, set in by its depth, as in the file: a path would be as wide
  * as half a page. */
 static void
-add_row(struct text *out, const char *path, const struct key *key)
+add_row(
+    struct text *out, const char *path, const struct key *key, unsigned files)
 {
 	char storage[PATH_SIZE];
 	struct text type;
@@ -99,16 +106,18 @@ add_row(struct text *out, const char *path, const struct key *key)
 	add_type(&type, key);
 	add_cell(out, storage);
 	add_cell(out, default_shown(key));
-	text_addf(out, "\tedge\t%s\n",
+	text_addf(out, "\t%s\t%s\n", file_shown(files),
 	    key->change == ON_RELOAD ? "reload" : "restart");
 }
 
 static void
-add_entry(struct text *out, const char *path, const struct key *key)
+add_entry(
+    struct text *out, const char *path, const struct key *key, unsigned files)
 {
 	char storage[PATH_SIZE];
 	struct text range;
 
+	(void)files;
 	text_add(out, ".TP\n.B ");
 	add_roff(out, path);
 	text_add(out, "\n");
@@ -121,15 +130,17 @@ add_entry(struct text *out, const char *path, const struct key *key)
 }
 
 typedef void write_function(
-    struct text *out, const char *path, const struct key *key);
+    struct text *out, const char *path, const struct key *key, unsigned files);
 
-/* Keys of the maps below follow their own line, as in the file. */
+/* Keys of the maps below follow their own line, as in the file. `files` is what
+ * they are in unless they say. */
 static void
 write_section(struct text *out, const char *prefix,
-    const struct section *section, write_function *write)
+    const struct section *section, unsigned files, write_function *write)
 {
 	for (size_t i = 0; i < section->count; i++) {
 		const struct key *key = &section->keys[i];
+		unsigned own = key->files != 0 ? key->files : files;
 		char storage[PATH_SIZE];
 		struct text path;
 
@@ -137,25 +148,31 @@ write_section(struct text *out, const char *prefix,
 			continue;
 		text_init(&path, storage, sizeof(storage));
 		text_addf(&path, "%s%s", prefix, key->name);
-		write(out, storage, key);
+		write(out, storage, key, own);
 		if (key->section == NULL)
 			continue;
 		text_add(&path, key->list ? "[]." : ".");
 		ASSERT(!path.truncated);
-		write_section(out, storage, key->section, write);
+		write_section(out, storage, key->section, own, write);
 	}
+	/* What both have stands once. */
+	if (section->also != NULL && files == FILE_EDGE)
+		write_section(
+		    out, prefix, section->also, FILE_EDGE | FILE_AGENT, write);
 }
 
 void
 schema_write_manual(struct text *out)
 {
+	const unsigned both = FILE_EDGE | FILE_AGENT;
+
 	text_add(out, ".SS Meaning\n");
-	write_section(out, "", &schema_root, add_entry);
+	write_section(out, "", &schema_root, both, add_entry);
 	text_add(
 	    out, ".SS Type, default, file and when a change takes effect\n");
-	text_add(out, ".nh\n.TS\nlw(26n)1 lw(18n)1 lw(12n)1 l1 l.\n");
+	text_add(out, ".nh\n.TS\nlw(23n)1 lw(18n)1 lw(14n)1 l1 l.\n");
 	text_add(out, "\\fBkey\\fP\t\\fBtype\\fP\t\\fBdefault\\fP\t"
 		      "\\fBfile\\fP\t\\fBchange\\fP\n");
-	write_section(out, "", &schema_root, add_row);
+	write_section(out, "", &schema_root, both, add_row);
 	text_add(out, ".TE\n.hy\n");
 }

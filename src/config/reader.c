@@ -46,13 +46,33 @@ key_member(const struct key *key, void *target)
 	return (char *)target + key->offset;
 }
 
+/* The next key of a section, at first with NULL; then of what it has also. */
+static const struct key *
+next_key(const struct section **section, const struct key *key)
+{
+	if (key == NULL)
+		return (*section)->keys;
+	if (++key < (*section)->keys + (*section)->count)
+		return key;
+	*section = (*section)->also;
+	return *section != NULL ? (*section)->keys : NULL;
+}
+
 static const struct key *
 find_key(const struct section *section, const char *name)
 {
-	for (size_t i = 0; i < section->count; i++)
-		if (!strcmp(section->keys[i].name, name))
-			return &section->keys[i];
+	const struct key *key = NULL;
+
+	while ((key = next_key(&section, key)) != NULL)
+		if (!strcmp(key->name, name))
+			return key;
 	return NULL;
+}
+
+static bool
+is_of_file(const struct reader *r, const struct key *key)
+{
+	return key->files == 0 || (key->files & r->file) != 0;
 }
 
 static void
@@ -60,18 +80,20 @@ complain_of_unknown(
     struct reader *r, const struct node *n, const struct section *section)
 {
 	const char *names[MAX_SECTION_KEYS], *near;
+	const struct key *key = NULL;
+	/* What would make it the other kind of file is a key of any. */
+	bool any = section == &schema_root;
 	size_t count = 0;
 	char all[512];
 	struct text known;
 
 	text_init(&known, all, sizeof(all));
-	for (size_t i = 0; i < section->count; i++) {
-		if (section->keys[i].read == NULL)
+	while ((key = next_key(&section, key)) != NULL) {
+		if (key->read == NULL || (!any && !is_of_file(r, key)))
 			continue;
-		text_addf(&known, "%s%s", count > 0 ? ", " : "",
-		    section->keys[i].name);
+		text_addf(&known, "%s%s", count > 0 ? ", " : "", key->name);
 		ASSERT(count < MAX_SECTION_KEYS);
-		names[count++] = section->keys[i].name;
+		names[count++] = key->name;
 	}
 	near = nearest_word(span_text(n->key), names, count);
 	if (near != NULL)
@@ -98,32 +120,53 @@ complain_of_kind(struct reader *r, const struct node *n, const char *name,
 	    expected, kind_shown(n));
 }
 
+/* The likely mistake is the file, not the key. */
+static void
+complain_of_file(struct reader *r, const struct node *n)
+{
+	if (r->file == FILE_AGENT)
+		reader_complain(r, &n->key_origin,
+		    "'%s' is for an edge's file, and 'agent' makes this an "
+		    "agent's",
+		    n->key);
+	else
+		reader_complain(r, &n->key_origin,
+		    "'%s' is for an agent's file, and this is an edge's: it "
+		    "has no 'agent'",
+		    n->key);
+}
+
 void
 section_read(struct reader *r, const struct node *n, const char *name,
     const struct section *section, void *target)
 {
+	const struct key *key = NULL;
+
 	if (n->kind != NODE_MAP) {
 		complain_of_kind(r, n, name, "keys and values");
 		return;
 	}
 	for (size_t i = 0; i < n->item_count; i++) {
 		const struct node *item = n->items[i];
-		const struct key *key = find_key(section, item->key);
 
+		key = find_key(section, item->key);
 		if (key == NULL)
 			complain_of_unknown(r, item, section);
 		else if (key->read == NULL)
 			reader_complain(r, &item->key_origin,
 			    "'%s' is not in this version of Lunette",
 			    item->key);
+		else if (!is_of_file(r, key))
+			complain_of_file(r, item);
 		else
 			key->read(r, item, key, target);
 	}
-	for (size_t i = 0; i < section->count; i++)
-		if (section->keys[i].required &&
-		    node_get(n, section->keys[i].name) == NULL)
-			reader_complain(r, &n->origin, "'%s' is missing",
-			    section->keys[i].name);
+	key = NULL;
+	while ((key = next_key(&section, key)) != NULL)
+		if (key->required && is_of_file(r, key) &&
+		    node_get(n, key->name) == NULL)
+			reader_complain(
+			    r, &n->origin, "'%s' is missing", key->name);
 }
 
 /* A default is read as if it had been written, so the manual, which shows the
@@ -144,10 +187,10 @@ read_fallback(struct reader *r, const struct key *key, void *target)
 void
 section_defaults(struct reader *r, const struct section *section, void *target)
 {
-	for (size_t i = 0; i < section->count; i++) {
-		const struct key *key = &section->keys[i];
+	const struct key *key = NULL;
 
-		if (key->section != NULL && !key->list)
+	while ((key = next_key(&section, key)) != NULL) {
+		if (key->section != NULL && !key->list && !key->lazy)
 			section_defaults(
 			    r, key->section, key_member(key, target));
 		else if (key->fallback != NULL)
@@ -466,8 +509,6 @@ complain_of_word(struct reader *r, const struct node *n, const struct key *key)
 
 	text_init(&known, all, sizeof(all));
 	for (size_t i = 0; key->words[i] != NULL; i++) {
-		if (key->later & (1u << i))
-			continue;
 		text_addf(&known, "%s%s", count > 0 ? ", " : "", key->words[i]);
 		names[count++] = key->words[i];
 	}
@@ -489,16 +530,9 @@ reader_word(struct reader *r, const struct node *n, const struct key *key)
 
 	if (text == NULL)
 		return -1;
-	for (int i = 0; key->words[i] != NULL; i++) {
-		if (strcmp(text, key->words[i]))
-			continue;
-		if (!(key->later & (1u << i)))
+	for (int i = 0; key->words[i] != NULL; i++)
+		if (!strcmp(text, key->words[i]))
 			return i;
-		reader_complain(r, &n->origin,
-		    "'%s: %s' is not in this version of Lunette", key->name,
-		    text);
-		return -1;
-	}
 	complain_of_word(r, n, key);
 	return -1;
 }

@@ -1,42 +1,11 @@
 #include "config/schema.h"
 
-/* Ranges, so that a slip in the unit shows. */
-#define SECONDS(n) ((n)*UINT64_C(1000))
-#define MINUTES(n) SECONDS(60 * (n))
-#define HOURS(n) MINUTES(60 * (n))
-#define DAYS(n) HOURS(24 * (n))
-#define KIB(n) ((n)*UINT64_C(1024))
-#define MIB(n) KIB(1024 * (n))
-#define GIB(n) MIB(1024 * (n))
-
-/* Where a value goes, and how it is read. */
-#define IN(type, member)                         \
-	.offset = offsetof(struct type, member), \
-	.size = sizeof(((struct type *)0)->member)
-#define RANGE(lo, hi) .min = (lo), .max = (hi)
-#define DURATION(lo, hi) \
-	.read = read_duration, .type = "duration", RANGE(lo, hi)
-#define SIZE(lo, hi) .read = read_size, .type = "size", RANGE(lo, hi)
-#define NUMBER(lo, hi) .read = read_number, .type = "number", RANGE(lo, hi)
-#define BOOLEAN .read = read_boolean, .type = "boolean"
-#define WORD(list) .read = read_word, .type = "word", .words = (list)
-#define MAP(of) .read = read_section, .type = "map", .section = &(of)
-#define LATER .read = NULL
-#define SECTION(of)                                    \
-	{                                              \
-		.keys = (of), .count = ARRAY_COUNT(of) \
-	}
+#include "config/keys.h"
 
 /* In the order of their enums. */
-static const char *const terminate_words[] = { "edge", "agent", "upstream",
-	NULL };
-static const char *const balance_words[] = { "round_robin", "least_connections",
-	"random_two", "hash", NULL };
-static const char *const tlv_words[] = { "authority", "alpn", "unique_id",
-	"crc32c", "ssl", "client_certificate", NULL };
 static const char *const format_words[] = { "term", "logfmt", "json", NULL };
 static const char *const local_ca_words[] = { "off", "auto", NULL };
-static const char *const auth_words[] = { "request", "require", NULL };
+static const char *const serves_words[] = { "both", "agents", "clients", NULL };
 static const char *const level_words[] = { "debug", "info", "warn", "error",
 	NULL };
 
@@ -60,6 +29,9 @@ static const struct key listener_keys[] = {
 		    "\"[2001:db8::1]:443\"; port 0 takes a free one." },
 	{ "proxy_protocol", MAP(proxy_protocol),
 	    .help = "Says that a PROXY header comes before the TLS." },
+	{ "serves", WORD(serves_words), IN(listen_settings, serves),
+	    .fallback = "both",
+	    .help = "Who may connect to it: agents need edge.agents." },
 };
 const struct section schema_listener = SECTION(listener_keys);
 
@@ -123,7 +95,7 @@ static const struct section limits = SECTION(limit_keys);
 
 static const struct key timeout_keys[] = {
 	{ "proxy", DURATION(10, HOURS(1)), IN(timeout_settings, proxy_ms),
-	    .fallback = "3s", .help = "For a whole PROXY header." },
+	    OF_EDGE, .fallback = "3s", .help = "For a whole PROXY header." },
 	{ "hello", DURATION(10, HOURS(1)), IN(timeout_settings, hello_ms),
 	    .fallback = "3s", .help = "For a whole ClientHello." },
 	{ "handshake", DURATION(10, HOURS(1)),
@@ -136,7 +108,7 @@ static const struct key timeout_keys[] = {
 	    .fallback = "5m", .help = "Without a byte in either direction." },
 	{ "drain", DURATION(0, DAYS(1)), IN(timeout_settings, drain_ms),
 	    .fallback = "30s",
-	    .help = "For connections to end when the edge stops." },
+	    .help = "For connections to end when the process stops." },
 };
 static const struct section timeouts = SECTION(timeout_keys);
 
@@ -168,32 +140,22 @@ static const struct key ticket_keys[] = {
 };
 static const struct section session_tickets = SECTION(ticket_keys);
 
-static const struct key edge_keys[] = {
-	{ "listen", read_listeners, "list of maps or addresses", RANGE(1, 256),
-	    .section = &schema_listener, .list = true, .shown = ":443",
-	    .help = "Where clients connect to." },
+/* What every process has, an edge below `edge` and an agent below `agent`. */
+static const struct key process_keys[] = {
 	{ "workers", read_workers, "number or auto", RANGE(1, 1024),
 	    .fallback = "auto", .change = ON_RESTART,
 	    .help = "Worker threads; auto is one a core." },
-	{ "default_endpoint", read_default_endpoint, "URL of an endpoint",
-	    .shown = "none: alert 112",
-	    .help = "Takes clients without a name and names that no endpoint "
-		    "has." },
-	{ "hide_names", BOOLEAN, IN(snapshot, hide_names), .fallback = "false",
-	    .help = "Answers a refused client as if the name did not exist." },
-	{ "user", read_text, "user name", IN(snapshot, user), RANGE(1, 64),
-	    .shown = "stay", .change = ON_RESTART,
-	    .help = "The user to become once the listeners are bound." },
 	{ "policy", MAP(policy), .offset = offsetof(struct snapshot, policy),
-	    .help = "The edge's policy and the limits of all policies." },
+	    .help = "The policy for all endpoints, and the limits of all "
+		    "policies." },
 	{ "resolver", MAP(resolver),
 	    .help = "How names of upstreams become addresses." },
 	{ "geo", MAP(geo), .help = "Country and network of clients." },
 	{ "limits", MAP(limits), .offset = offsetof(struct snapshot, limits),
-	    .help = "What the edge takes at most." },
+	    .help = "What the process takes at most." },
 	{ "timeouts", MAP(timeouts),
 	    .offset = offsetof(struct snapshot, timeouts),
-	    .help = "How long the edge waits in each state." },
+	    .help = "How long the process waits in each state." },
 	{ "log", MAP(log_section), .help = "The log." },
 	{ "state", read_path, "folder", IN(snapshot, state),
 	    .shown = "see FILES", .change = ON_RESTART,
@@ -206,156 +168,36 @@ static const struct key edge_keys[] = {
 		    "in the state folder." },
 	{ "session_tickets", MAP(session_tickets),
 	    .help = "How clients resume TLS sessions that ended here." },
-	{ "agents", LATER },
+};
+const struct section schema_process = SECTION(process_keys);
+
+static const struct key edge_keys[] = {
+	{ "listen", read_listeners, "list of maps or addresses", RANGE(1, 256),
+	    .section = &schema_listener, .list = true, .shown = ":443",
+	    .help = "Where clients connect to." },
+	{ "default_endpoint", read_default_endpoint, "URL of an endpoint",
+	    .shown = "none: alert 112",
+	    .help = "Takes clients without a name and names that no endpoint "
+		    "has." },
+	{ "hide_names", BOOLEAN, IN(snapshot, hide_names), .fallback = "false",
+	    .help = "Answers a refused client as if the name did not exist." },
+	{ "user", read_text, "user name", IN(snapshot, user), RANGE(1, 64),
+	    .shown = "stay", .change = ON_RESTART,
+	    .help = "The user to become once the listeners are bound." },
+	{ "base_domain", read_base_domain, "host name", .shown = "none",
+	    .help = "Agents that ask for no name get a random one below this "
+		    "one." },
+	{ "agents", read_agents, "map", .section = &schema_agents, .lazy = true,
+	    .shown = "takes no agents",
+	    .help = "The agents that connect to this edge." },
 	{ "admin", LATER },
-	{ "base_domain", LATER },
 	{ "cluster", LATER },
 };
-static const struct section edge = SECTION(edge_keys);
-
-static const struct key restriction_keys[] = {
-	{ "allow", read_networks, "list of networks", RANGE(1, 100000),
-	    IN(endpoint, allow), .shown = "all",
-	    .help = "Clients that may connect." },
-	{ "deny", read_networks, "list of networks", RANGE(1, 100000),
-	    IN(endpoint, deny), .shown = "none",
-	    .help = "Clients that may not, though allowed; needs allow." },
+static const struct section edge = {
+	.keys = edge_keys,
+	.count = ARRAY_COUNT(edge_keys),
+	.also = &schema_process,
 };
-static const struct section restriction = SECTION(restriction_keys);
-
-static const struct key health_keys[] = {
-	{ "every", DURATION(50, HOURS(1)), IN(health_settings, every_ms),
-	    .required = true,
-	    .help = "The time between two checks of an upstream." },
-	{ "fall", NUMBER(1, 100), IN(health_settings, fall), .fallback = "3",
-	    .help = "Failures in a row that take it down." },
-	{ "rise", NUMBER(1, 100), IN(health_settings, rise), .fallback = "2",
-	    .help = "Successes in a row that bring it back." },
-};
-static const struct section health = SECTION(health_keys);
-
-static const struct key endpoint_timeout_keys[] = {
-	{ "handshake", DURATION(10, HOURS(1)), IN(endpoint, handshake_ms),
-	    .shown = "the edge's",
-	    .help = "As edge.timeouts.handshake, for this endpoint." },
-	{ "connect", DURATION(10, HOURS(1)), IN(endpoint, connect_ms),
-	    .shown = "the edge's",
-	    .help = "As edge.timeouts.connect, for this endpoint." },
-	{ "idle", DURATION(10, DAYS(30)), IN(endpoint, idle_ms),
-	    .shown = "the edge's",
-	    .help = "As edge.timeouts.idle, for this endpoint." },
-};
-static const struct section endpoint_timeouts = SECTION(endpoint_timeout_keys);
-
-static const struct key upstream_keys[] = {
-	{ "address", read_upstream_address, "address", .required = true,
-	    .help = "host:port, [v6]:port, unix:/path, or a port of this "
-		    "host." },
-	{ "weight", NUMBER(1, 256), IN(upstream_settings, weight),
-	    .fallback = "1", .help = "Its share of the connections." },
-};
-const struct section schema_upstream = SECTION(upstream_keys);
-
-static const struct key mutual_tls_keys[] = {
-	{ "cas", read_paths, "file or list of files", RANGE(1, 64),
-	    IN(mutual_tls_entry, cas), .required = true,
-	    .help = "Certificates of the CAs whose clients are let in, PEM." },
-	{ "mode", WORD(auth_words), IN(mutual_tls_entry, mode),
-	    .shown = "require",
-	    .help = "Whether a client must have a certificate; with request "
-		    "it may do without, but one that it shows must be good." },
-	{ "crls", read_paths, "file or list of files", RANGE(1, 64),
-	    IN(mutual_tls_entry, crls), .shown = "none",
-	    .help = "Revocation lists, PEM; if there are any, each CA of a "
-		    "client's chain must have one." },
-};
-const struct section schema_mutual_tls = SECTION(mutual_tls_keys);
-
-static const struct key upstream_tls_keys[] = {
-	{ "verify", read_verify, "boolean", IN(upstream_tls_settings, verify),
-	    .shown = "true, but for loopback and Unix sockets",
-	    .help = "Whether the upstream's certificate must be good." },
-	{ "cas", read_upstream_cas, "file or list of files", RANGE(1, 64),
-	    IN(upstream_tls_settings, trust), .shown = "the system's",
-	    .help = "Certificates of the CAs that it may come from, PEM." },
-	{ "server_name", read_server_name, "name or IP address",
-	    IN(upstream_tls_settings, server_name), .shown = "the address's",
-	    .help = "The name that is asked for and must be in its "
-		    "certificate." },
-	{ "certificate", read_text, "name of a certificate", RANGE(1, 64),
-	    IN(upstream_tls_settings, certificate), .shown = "none",
-	    .help = "What the edge shows when the upstream asks for a "
-		    "certificate." },
-};
-static const struct section upstream_tls = SECTION(upstream_tls_keys);
-
-static const struct key endpoint_keys[] = {
-	{ "url", read_url, "tls:// and a name", .required = true,
-	    .help = "The name that clients ask for (SNI); \"tls://*.name\" is "
-		    "all names below it." },
-	{ "upstream", read_upstreams, "address, or list of them or of maps",
-	    RANGE(1, 256), .section = &schema_upstream, .list = true,
-	    .shown = "none: a policy chooses",
-	    .help = "Where its connections go." },
-	{ "terminate_at", WORD(terminate_words), .later = 1 << 1,
-	    IN(endpoint, terminate_at), .fallback = "upstream",
-	    .help = "Who ends the client's TLS: this edge, which can then "
-		    "read the bytes, or the upstream." },
-	{ "certificate", read_text, "name of a certificate", RANGE(1, 64),
-	    IN(endpoint, termination.certificate),
-	    .shown = "chosen by the name asked for",
-	    .help = "The one that is shown whatever name is asked for." },
-	{ "min_version", read_tls_version, "1.2 or 1.3",
-	    IN(endpoint, termination.min_version), .fallback = "1.2",
-	    .help = "The oldest version of TLS that is spoken." },
-	{ "max_version", read_tls_version, "1.2 or 1.3",
-	    IN(endpoint, termination.max_version), .fallback = "1.3",
-	    .help = "The newest one." },
-	{ "alpn", read_alpn, "list of texts", RANGE(1, 64), .shown = "none",
-	    .help = "The protocols that may be agreed on, the preferred one "
-		    "first; a client that offers only others is refused." },
-	{ "mutual_tls", read_mutual_tls, "map", .section = &schema_mutual_tls,
-	    .shown = "none", .help = "Asks clients for a certificate." },
-	{ "handshakes_per_second", NUMBER(1, 10000000),
-	    IN(endpoint, handshakes_per_second), .shown = "off",
-	    .help = "TLS handshakes of the endpoint that begin in a second." },
-	{ "upstream_tls", MAP(upstream_tls),
-	    .offset = offsetof(struct endpoint, upstream_tls),
-	    .help = "How TLS is spoken to upstreams with tls://, where the "
-		    "client's TLS ended here." },
-	{ "balance", WORD(balance_words), IN(endpoint, balance),
-	    .fallback = "round_robin",
-	    .help = "How one of several upstreams is chosen." },
-	{ "health", MAP(health), .offset = offsetof(struct endpoint, health),
-	    .shown = "no checks",
-	    .help = "Connects to its upstreams now and then." },
-	{ "ip_restriction", read_restriction, "map", .section = &restriction,
-	    .help = "The client addresses that may connect." },
-	{ "proxy_proto", NUMBER(0, 2), IN(endpoint, proxy_proto),
-	    .fallback = "0",
-	    .help = "Version of the PROXY header sent to the upstream; 0 is "
-		    "none." },
-	{ "proxy_tlvs", read_proxy_tlvs, "list of words", RANGE(1, 6),
-	    .words = tlv_words, IN(endpoint, proxy_tlvs), .shown = "none",
-	    .help = "What the header of version 2 tells besides addresses." },
-	{ "policy", read_endpoint_policy, "file",
-	    .help = "A Lua script that decides about its connections, after "
-		    "the edge's." },
-	{ "timeouts", MAP(endpoint_timeouts), .help = "Its own timeouts." },
-	{ "bytes_per_second", SIZE(KIB(1), GIB(1024)),
-	    IN(endpoint, bytes_per_second), .shown = "off",
-	    .help = "The most that one connection carries in each "
-		    "direction." },
-	{ "metadata", read_metadata, "text", RANGE(0, 4096),
-	    IN(endpoint, metadata),
-	    .help = "For policies, as conn.endpoint.metadata." },
-	{ "labels", read_labels, "map of texts", RANGE(0, 64),
-	    .help = "For policies, as conn.endpoint.labels." },
-	{ "name", LATER },
-	{ "pooling_enabled", LATER },
-	{ "agent_tls_termination", LATER },
-};
-const struct section schema_endpoint = SECTION(endpoint_keys);
 
 static const struct key event_keys[] = {
 	{ "file", read_path, "file", IN(event_settings, file),
@@ -366,7 +208,10 @@ static const struct key event_keys[] = {
 	    .shown = "all",
 	    .help = "The events that this sink gets: "
 		    "\"tcp_connection_closed.v0\", "
-		    "\"certificate_expiring.v0\"." },
+		    "\"certificate_expiring.v0\", "
+		    "\"agent_session_start.v0\", "
+		    "\"agent_session_stop.v0\", \"endpoint_online.v0\", "
+		    "\"endpoint_offline.v0\"." },
 };
 const struct section schema_event = SECTION(event_keys);
 
@@ -392,10 +237,14 @@ const struct section schema_certificate = SECTION(certificate_keys);
 static const struct key root_keys[] = {
 	{ "version", read_version, "1", .required = true,
 	    .help = "The version of the file's format." },
-	{ "edge", MAP(edge), .help = "The edge itself." },
+	{ "edge", MAP(edge), OF_EDGE, .help = "The edge itself." },
+	{ "agent", read_agent, "map", .section = &schema_agent, .lazy = true,
+	    OF_AGENT,
+	    .help = "The agent itself; this key makes the file an agent's. "
+		    "It has all keys of edge that are for both files, too." },
 	{ "certificates", read_certificates, "list of maps", RANGE(0, 1000000),
 	    .section = &schema_certificate, .list = true,
-	    .help = "What the edge shows to clients whose TLS ends here; "
+	    .help = "What clients are shown whose TLS ends here; "
 		    "chosen by the name they ask for." },
 	{ "endpoints", read_endpoints, "list of maps", RANGE(0, 1000000),
 	    .section = &schema_endpoint, .list = true,
@@ -404,6 +253,5 @@ static const struct key root_keys[] = {
 	    .section = &schema_event, .list = true,
 	    .help = "Where events about connections go." },
 	{ "cluster", LATER },
-	{ "agent", LATER },
 };
 const struct section schema_root = SECTION(root_keys);

@@ -17,8 +17,12 @@
 #include "config/index.h"
 #include "config/snapshot.h"
 
+/* A file is an edge's, or with `agent` an agent's; what a key may be in. */
+enum file_kind { FILE_EDGE = 1 << 0, FILE_AGENT = 1 << 1 };
+
 struct reader {
 	struct snapshot *s;
+	enum file_kind file;
 	const char *folder; /* relative paths start here */
 	struct problems *problems;
 	bool failed;
@@ -27,6 +31,7 @@ struct reader {
 	const struct node **endpoint_nodes;  /* by the endpoint's index */
 	struct certificate_reading *certificates; /* NULL: there are none */
 	struct trust_reading *trusts;		  /* NULL: there are none */
+	struct index names;			  /* of endpoints */
 };
 
 struct key;
@@ -38,6 +43,7 @@ enum change { ON_RELOAD, ON_RESTART };
 struct section {
 	const struct key *keys;
 	size_t count;
+	const struct section *also; /* more keys of the same map, or NULL */
 };
 
 struct key {
@@ -49,16 +55,21 @@ struct key {
 	const char *shown;    /* the default in words, if not `fallback` */
 	uint64_t min, max; /* of a value in ms or bytes; of a list's length */
 	const char *const *words;      /* the choices, NULL at the end */
-	unsigned later;		       /* bits: words of a later version */
 	const struct section *section; /* of a map, or of a list's maps */
 	bool list;		       /* `section` is of its items */
 	bool required;
+	bool lazy;	/* `section` has its defaults only when written */
+	unsigned files; /* bits of enum file_kind; 0: as the map around it */
 	enum change change;
 	const char *help; /* one sentence */
 };
 
 extern const struct section schema_root;
 extern const struct section schema_listener;
+extern const struct section schema_process;
+extern const struct section schema_agents;
+extern const struct section schema_agent;
+extern const struct section schema_agent_tls;
 extern const struct section schema_endpoint;
 extern const struct section schema_upstream;
 extern const struct section schema_event;
@@ -136,11 +147,41 @@ read_function read_version, read_listeners, read_listen_address,
     read_proxy_versions, read_workers, read_default_endpoint, read_policy_file,
     read_folders, read_servers, read_log_target, read_events, read_event_types,
     read_certificates, read_ocsp;
+/* of edge.agents, and of an agent: */
+read_function read_base_domain, read_agents, read_server_names, read_agent,
+    read_edges, read_authtoken, read_authtoken_file, read_connect_cas,
+    read_proxy_url, read_web_addr;
 /* of an endpoint: */
 read_function read_endpoints, read_url, read_upstreams, read_upstream_address,
     read_restriction, read_proxy_tlvs, read_endpoint_policy, read_labels,
     read_metadata, read_tls_version, read_alpn, read_mutual_tls, read_verify,
-    read_upstream_cas, read_server_name;
+    read_upstream_cas, read_server_name, read_terminate_at, read_endpoint_name,
+    read_agent_tls;
+
+/* An upstream as it is written. */
+struct upstream_entry {
+	struct upstream_settings upstream;
+	uint8_t proxy_proto; /* 0: not said */
+};
+
+/* `agent_tls_termination` as it is written. */
+struct agent_tls_entry {
+	char *crt, *key;
+	struct path_list cas;
+};
+
+/* "edge" or "agent": the section of the process itself, for messages, and the
+ * word for "here" in `terminate_at`. */
+const char *reader_self(const struct reader *r);
+/* Whether the client's TLS ends in the process that reads this. */
+bool reader_ends_here(const struct reader *r, const struct endpoint *e);
+
+/* ":443" or "192.0.2.1:443". NULL, or what is wrong with it. */
+const char *listen_address_parse(struct span text, struct addr *out);
+
+/* The CAs in those files, with a reference; NULL after a complaint. */
+struct trust *reader_trust(
+    struct reader *r, const struct node *n, const struct path_list *cas);
 
 /* One entry of `certificates`: a pair, or a folder of pairs. */
 struct certificate_entry {
@@ -165,11 +206,14 @@ void certificates_need_label(
 /* Whether a certificate could be shown for the pattern, or it cannot be known
  * since some could not be loaded. */
 bool certificates_cover(struct reader *r, const struct host *pattern);
+/* Adds a pair that an endpoint brings itself. Takes the three texts. */
+void certificates_add(struct reader *r, const struct node *crt,
+    const struct node *key, struct certificate_settings *pair);
 void certificates_done(struct reader *r);
 
 /* What is wrong with how an endpoint ends TLS, and begins it again. */
 void check_termination(
-    struct reader *r, const struct endpoint *e, const struct node *n);
+    struct reader *r, struct endpoint *e, const struct node *n);
 /* After the default endpoint was found. */
 void check_default_termination(struct reader *r);
 void trusts_done(struct reader *r);
@@ -178,6 +222,12 @@ void trusts_done(struct reader *r);
  */
 void check_snapshot(struct reader *r, const struct node *root);
 void check_endpoints(struct reader *r, const struct node *root);
+/* Of an edge, when its endpoints are known. */
+void check_agents(struct reader *r, const struct node *root);
+/* What an agent's endpoint would send to the edge. */
+void check_bind(struct reader *r, struct endpoint *e, const struct node *n);
+void check_agent_tls(
+    struct reader *r, const struct endpoint *e, const struct node *n);
 
 struct endpoint *endpoint_new(void);
 

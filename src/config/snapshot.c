@@ -29,12 +29,19 @@ snapshot_new(void)
 	return NULL;
 }
 
+bool
+config_is_agents(const struct node *root)
+{
+	return node_get(root, "agent") != NULL;
+}
+
 struct snapshot *
 snapshot_build(struct tree *t, const char *folder, struct problems *p)
 {
 	const struct node *root = tree_root(t);
 	struct reader r = { .folder = folder, .problems = p };
 
+	r.file = config_is_agents(root) ? FILE_AGENT : FILE_EDGE;
 	r.s = snapshot_new();
 	if (r.s == NULL) {
 		reader_no_memory(&r);
@@ -49,6 +56,7 @@ snapshot_build(struct tree *t, const char *folder, struct problems *p)
 	trusts_done(&r);
 	free(r.endpoint_nodes);
 	index_fini(&r.scripts);
+	index_fini(&r.names);
 	if (r.failed) {
 		snapshot_put(r.s);
 		return NULL;

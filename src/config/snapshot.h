@@ -250,6 +250,24 @@ struct snapshot {
  */
 struct snapshot *snapshot_build(
     struct tree *t, const char *folder, struct problems *p);
+
+/* Whether the file is an agent's: by its key `agent`. */
+bool config_is_agents(const struct node *root);
+
+#define AUTHTOKEN_MAX_BYTES 256
+
+/*
+ * For a snapshot that nobody shares yet: the agent's token, copied, instead of
+ * what the file says. NULL, or what is wrong with it, to be put behind "the
+ * token"; nothing is changed then.
+ */
+const char *snapshot_set_authtoken(struct snapshot *s, struct span token);
+
+/* For a snapshot of an agent that nobody shares yet: keeps the endpoints of
+ * these names only. 0, or -1 with each name that there is not in `p`. */
+int snapshot_choose(struct snapshot *s, const char *const *names, size_t count,
+    struct problems *p) MUST_CHECK;
+
 struct snapshot *snapshot_get(struct snapshot *s); /* any thread */
 void snapshot_put(struct snapshot *s);
 

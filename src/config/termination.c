@@ -158,6 +158,16 @@ fail:
 	return NULL;
 }
 
+struct trust *
+reader_trust(
+    struct reader *r, const struct node *n, const struct path_list *cas)
+{
+	static const struct path_list none;
+	struct trust_source where = { .cas = n };
+
+	return find_trust(r, &where, cas, &none);
+}
+
 void
 read_mutual_tls(
     struct reader *r, const struct node *n, const struct key *key, void *target)
@@ -171,6 +181,7 @@ read_mutual_tls(
 		where.cas = node_get(n, "cas");
 		where.crls = node_get(n, "crls");
 		e->termination.auth = (enum client_auth)(entry.mode + 1);
+		trust_put(e->termination.trust);
 		e->termination.trust =
 		    find_trust(r, &where, &entry.cas, &entry.crls);
 	}
@@ -249,15 +260,13 @@ read_upstream_cas(
     struct reader *r, const struct node *n, const struct key *key, void *target)
 {
 	struct upstream_tls_settings *u = target;
-	static const struct path_list none;
-	struct trust_source where = { .cas = n };
 	struct path_list cas = { 0 };
 	struct key paths = *key;
 
 	paths.offset = 0;
 	read_paths(r, n, &paths, &cas);
 	if (cas.count > 0)
-		u->trust = find_trust(r, &where, &cas, &none);
+		u->trust = reader_trust(r, n, &cas);
 	path_list_fini(&cas);
 }
 
@@ -289,7 +298,20 @@ has_policy(const struct reader *r, const struct endpoint *e)
 	return r->s->edge_script >= 0 || e->policy_script >= 0;
 }
 
-/* What was written to end TLS here must not be passed over in silence. */
+const char *
+reader_self(const struct reader *r)
+{
+	return r->file == FILE_AGENT ? "agent" : "edge";
+}
+
+bool
+reader_ends_here(const struct reader *r, const struct endpoint *e)
+{
+	return e->terminate_at ==
+	       (r->file == FILE_AGENT ? TERMINATE_AGENT : TERMINATE_EDGE);
+}
+
+/* What was written to end TLS must not be passed over in silence. */
 static void
 check_needless(struct reader *r, const struct node *n)
 {
@@ -301,13 +323,13 @@ check_needless(struct reader *r, const struct node *n)
 
 		if (at != NULL)
 			reader_complain(r, &at->key_origin,
-			    "'%s' needs 'terminate_at: edge': the client's "
+			    "'%s' needs 'terminate_at: %s': the client's "
 			    "TLS does not end here",
-			    keys[i]);
+			    keys[i], reader_self(r));
 	}
 }
 
-/* A policy may still end the TLS of an endpoint that does not. */
+/* Of TLS that ends elsewhere; a policy may still end it here. */
 static void
 check_idle_keys(
     struct reader *r, const struct endpoint *e, const struct node *n)
@@ -316,18 +338,21 @@ check_idle_keys(
 
 	if (has_policy(r, e))
 		return;
-	if (at != NULL)
+	if (at != NULL && e->terminate_at == TERMINATE_UPSTREAM)
 		reader_complain(r, &at->key_origin,
-		    "'upstream_tls' needs 'terminate_at: edge': what is "
-		    "passed on is encrypted already");
+		    "'upstream_tls' needs 'terminate_at: %s': what is "
+		    "passed on is encrypted already",
+		    reader_self(r));
 	at = node_get(n, "handshakes_per_second");
 	if (at != NULL)
 		reader_complain(r, &at->key_origin,
-		    "'handshakes_per_second' needs 'terminate_at: edge'");
+		    "'handshakes_per_second' needs 'terminate_at: %s'",
+		    reader_self(r));
 	if (e->proxy_tlvs & PROXY_SEND_SSL)
 		reader_complain(r, &node_get(n, "proxy_tlvs")->origin,
 		    "'ssl' and 'client_certificate' need 'terminate_at: "
-		    "edge': otherwise they are not known here");
+		    "%s': otherwise they are not known here",
+		    reader_self(r));
 }
 
 static bool
@@ -410,8 +435,16 @@ check_certificate(
 		warn_of_other_name(r, e, n);
 		return;
 	}
-	if (r->s->local_ca || e->domain.len == 0 ||
-	    certificates_cover(r, &e->domain))
+	if (r->s->local_ca)
+		return;
+	if (e->is_random) {
+		reader_complain(r, &at->origin,
+		    "the edge chooses the name, so that no certificate can "
+		    "cover it: name one with 'certificate', or set "
+		    "'agent.local_ca: auto'");
+		return;
+	}
+	if (e->domain.len == 0 || certificates_cover(r, &e->domain))
 		return;
 	if (has_policy(r, e))
 		reader_warn(r, &at->origin,
@@ -421,19 +454,23 @@ check_certificate(
 	else
 		reader_complain(r, &at->origin,
 		    "no certificate covers '%s': add one to 'certificates', "
-		    "or set 'edge.local_ca: auto'",
-		    e->domain.text);
+		    "or set '%s.local_ca: auto'",
+		    e->domain.text, reader_self(r));
 }
 
 void
-check_termination(
-    struct reader *r, const struct endpoint *e, const struct node *n)
+check_termination(struct reader *r, struct endpoint *e, const struct node *n)
 {
-	if (e->terminate_at == TERMINATE_EDGE) {
+	if (r->file == FILE_AGENT)
+		check_agent_tls(r, e, n);
+	if (reader_ends_here(r, e)) {
 		check_certificate(r, e, n);
 		check_versions(r, e, n);
-	} else {
+	} else if (e->terminate_at == TERMINATE_UPSTREAM) {
 		check_needless(r, n);
+		check_idle_keys(r, e, n);
+	} else {
+		check_bind(r, e, n);
 		check_idle_keys(r, e, n);
 	}
 	check_upstream_tls(r, e, n);

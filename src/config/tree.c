@@ -28,6 +28,9 @@ node_clear(struct node *n)
 	for (size_t i = 0; i < n->item_count; i++)
 		node_free(n->items[i]);
 	free(n->items);
+	/* Any text may be a token or a password. */
+	if (n->text != NULL)
+		explicit_bzero(n->text, strlen(n->text));
 	free(n->text);
 	n->items = NULL;
 	n->item_count = 0;
@@ -241,6 +244,7 @@ tree_read_file(const char *path, struct problems *p)
 		return NULL;
 	}
 	t = tree_parse(path, span_of(data, len), p);
+	explicit_bzero(data, len);
 	free(data);
 	return t;
 }

@@ -8,6 +8,7 @@ libwire_a_SOURCES = \
 	src/wire/ja4.c src/wire/ja4.h \
 	src/wire/crc32c.c \
 	src/wire/proxy.c src/wire/proxy_write.c src/wire/proxy.h \
+	src/wire/proxy_url.c src/wire/proxy_url.h \
 	src/wire/reader.h \
 	src/wire/routes.c src/wire/routes.h \
 	src/wire/upstream_address.c src/wire/upstream_address.h

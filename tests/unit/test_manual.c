@@ -61,8 +61,9 @@ START_TEST(the_page_has_the_keys_of_the_schema)
 	ck_assert_ptr_nonnull(strstr(keys, ".B edge.timeouts.hello\n"));
 	ck_assert_ptr_nonnull(strstr(keys, "\n\\ \\ url\nT}\tT{"));
 	ck_assert_ptr_nonnull(strstr(keys, ".B endpoints[].mutual_tls.crls\n"));
-	ck_assert_ptr_null(strstr(keys, "pooling_enabled"));
-	ck_assert_ptr_null(strstr(keys, "edge, agent, upstream"));
+	ck_assert_ptr_nonnull(strstr(keys, ".B agent.connect_cas\n"));
+	ck_assert_ptr_null(strstr(keys, ".B agent.timeouts.hello\n"));
+	ck_assert_ptr_null(strstr(keys, "cluster"));
 }
 END_TEST
 

@@ -27,7 +27,7 @@ static const struct refusal root_refusals[] = {
 	    "t.yaml:2:1: unknown key 'edges'; did you mean 'edge'?" },
 	{ HEAD "zzzzzzzzzzz: {}\n" ONE,
 	    "t.yaml:2:1: unknown key 'zzzzzzzzzzz'; known here: version, "
-	    "edge, certificates, endpoints, events" },
+	    "edge, agent, certificates, endpoints, events" },
 	{ HEAD "edge: 1\n" ONE,
 	    "t.yaml:2:7: 'edge': expected keys and values, found a text" },
 	{ HEAD "edge: []\n" ONE,
@@ -45,8 +45,6 @@ static const struct refusal root_refusals[] = {
 	    "policy" },
 	{ HEAD "cluster: {}\n" ONE,
 	    "t.yaml:2:1: 'cluster' is not in this version of Lunette" },
-	{ HEAD "agent: {}\n" ONE,
-	    "t.yaml:2:1: 'agent' is not in this version of Lunette" },
 	/* Everything is reported, not only what comes first. */
 	{ "versin: 1\nedge: { hide_name: true, workers: 0 }\n"
 	  "endpoints:\n- urs: tls://a\n- url: tls://b..c\n  upstream: x\n",
@@ -183,12 +181,8 @@ static const struct refusal edge_refusals[] = {
 	{ EDGE("log: { level: warm }"),
 	    "t.yaml:3:17: 'level': unknown word 'warm'; did you mean "
 	    "'warn'?" },
-	{ EDGE("agents: {}"),
-	    "t.yaml:3:3: 'agents' is not in this version of Lunette" },
 	{ EDGE("admin: {}"),
 	    "t.yaml:3:3: 'admin' is not in this version of Lunette" },
-	{ EDGE("base_domain: x"),
-	    "t.yaml:3:3: 'base_domain' is not in this version of Lunette" },
 };
 
 static const struct refusal endpoint_refusals[] = {
@@ -218,11 +212,11 @@ static const struct refusal endpoint_refusals[] = {
 	    "t.yaml:4:28: upstream '192.0.2.1:1' is listed twice; give it a "
 	    "weight" },
 	{ ENDPOINT("terminate_at: agent"),
-	    "t.yaml:5:17: 'terminate_at: agent' is not in this version of "
-	    "Lunette" },
+	    "t.yaml:5:17: 'terminate_at: agent' is for an agent's file: the "
+	    "endpoints of agents are not configured at the edge" },
 	{ ENDPOINT("terminate_at: nowhere"),
 	    "t.yaml:5:17: 'terminate_at': unknown word 'nowhere'; known: "
-	    "edge, upstream" },
+	    "edge, agent, upstream" },
 	{ ENDPOINT("balance: hasch"),
 	    "t.yaml:5:12: 'balance': unknown word 'hasch'; did you mean "
 	    "'hash'?" },
@@ -267,9 +261,19 @@ static const struct refusal endpoint_refusals[] = {
 	    "t.yaml:5:11: 'labels': expected names and values, at most 64" },
 	{ ENDPOINT("labels: { team: [ x ] }"),
 	    "t.yaml:5:19: 'labels': the value of 'team' must be a text" },
-	{ ENDPOINT("pooling_enabled: true"),
-	    "t.yaml:5:3: 'pooling_enabled' is not in this version of "
-	    "Lunette" },
+	{ ENDPOINT("pooling_enabled: maybe"),
+	    "t.yaml:5:20: 'pooling_enabled' must be true or false" },
+	{ ENDPOINT("name: db"),
+	    "t.yaml:5:3: 'name' is for an agent's file, and this is an "
+	    "edge's: it has no 'agent'" },
+	{ ENDPOINT("agent_tls_termination: {}"),
+	    "t.yaml:5:3: 'agent_tls_termination' is for an agent's file, and "
+	    "this is an edge's: it has no 'agent'" },
+	{ HEAD "endpoints:\n- url: tls://a.test\n  upstream: { url: "
+	       "192.0.2.1:1 }\n",
+	    "t.yaml:4:15: 'url' is for an agent's file, and this is an "
+	    "edge's: it has no 'agent'\n"
+	    "t.yaml:4:13: 'address' is missing" },
 };
 
 #define EVENTS(text) HEAD ONE "events: " text "\n"
@@ -297,9 +301,11 @@ static const struct refusal event_refusals[] = {
 	    "did you mean 'tcp_connection_closed.v0'?" },
 	{ EVENTS("[ { file: x, types: [ zebra ] } ]"),
 	    "t.yaml:3:31: 'types': unknown event 'zebra'; known: "
-	    "'tcp_connection_closed.v0', 'certificate_expiring.v0'" },
-	{ EVENTS("[ { file: x, types: [ endpoint_online.v0 ] } ]"),
-	    "t.yaml:3:31: 'endpoint_online.v0' is not in this version of "
+	    "'tcp_connection_closed.v0', 'certificate_expiring.v0', "
+	    "'agent_session_start.v0', 'agent_session_stop.v0', "
+	    "'endpoint_online.v0', 'endpoint_offline.v0'" },
+	{ EVENTS("[ { file: x, types: [ config_reloaded.v0 ] } ]"),
+	    "t.yaml:3:31: 'config_reloaded.v0' is not in this version of "
 	    "Lunette" },
 	{ EVENTS("[ { file: x, typs: [] } ]"),
 	    "t.yaml:3:22: unknown key 'typs'; did you mean 'types'?" },
@@ -427,6 +433,12 @@ START_TEST(defaults_are_what_the_manual_says)
 	ck_assert_str_eq(e->metadata, "");
 	ck_assert_uint_eq(e->upstream_count, 1);
 	ck_assert_uint_eq(e->upstreams[0].weight, 1);
+	ck_assert(!e->pooling_enabled);
+	ck_assert(!e->is_random);
+	ck_assert_int_eq(s->listens[0].serves, SERVES_BOTH);
+	ck_assert(!s->agents.enabled);
+	ck_assert(!s->agent.enabled);
+	ck_assert_uint_eq(s->base_domain.len, 0);
 	snapshot_put(s);
 }
 END_TEST
