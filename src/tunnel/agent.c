@@ -273,8 +273,7 @@ agent_links(struct agent *a, struct agent_link_status out[AGENT_MAX_LINKS])
 }
 
 bool
-agent_endpoint(
-    struct agent *a, size_t index, struct agent_endpoint_status *out)
+agent_endpoint(struct agent *a, size_t index, struct agent_endpoint_status *out)
 {
 	bool found;
 

@@ -47,11 +47,11 @@ const char *agent_link_state_word(enum agent_link_state state);
 
 struct agent_link_status {
 	enum agent_link_state state;
-	char edge[AGENT_TEXT_SIZE];   /* as it is called in the settings */
-	char region[64];	      /* the edge's word */
-	char session_id[64];	      /* the edge's, "" while there is none */
-	char error[AGENT_TEXT_SIZE];  /* of the last attempt; "": none */
-	int64_t latency_us;	      /* -1: not measured yet */
+	char edge[AGENT_TEXT_SIZE];  /* as it is called in the settings */
+	char region[64];	     /* the edge's word */
+	char session_id[64];	     /* the edge's, "" while there is none */
+	char error[AGENT_TEXT_SIZE]; /* of the last attempt; "": none */
+	int64_t latency_us;	     /* -1: not measured yet */
 };
 
 struct agent_endpoint_status {
@@ -65,7 +65,8 @@ struct agent_endpoint_status {
 #define AGENT_MAX_LINKS 10
 
 /* What is so now; any thread. */
-size_t agent_links(struct agent *a, struct agent_link_status out[AGENT_MAX_LINKS]);
+size_t agent_links(
+    struct agent *a, struct agent_link_status out[AGENT_MAX_LINKS]);
 /* The endpoint of this index in the settings in force; false behind the last
  * one. */
 bool agent_endpoint(

@@ -138,14 +138,15 @@ accept_passage(struct agent_session *s, const struct data_open *open,
 		return NULL;
 	p = &ap->passage;
 	fill(p, s, open);
-	copy_text(ap->edge_name, sizeof(ap->edge_name),
-	    host_span(&s->server_name));
+	copy_text(
+	    ap->edge_name, sizeof(ap->edge_name), host_span(&s->server_name));
 	p->edge_name = ap->edge_name;
 	p->refusal = judge(s, offer, open, mode);
 	if (offer)
 		p->endpoint = endpoint_get(offer->endpoint);
-	p->way = !mode ? UPLINK_STREAM
-		       : *mode == DATA_TLS ? UPLINK_TLS : UPLINK_RAW;
+	p->way = !mode		     ? UPLINK_STREAM
+		 : *mode == DATA_TLS ? UPLINK_TLS
+				     : UPLINK_RAW;
 	return p;
 }
 
@@ -194,8 +195,7 @@ discard_injection(struct mail *mail)
 }
 
 void
-accept_inject(
-    struct agent *a, struct worker *from, int fd, struct passage *p)
+accept_inject(struct agent *a, struct worker *from, int fd, struct passage *p)
 {
 	unsigned count = edge_worker_count(from->edge);
 	struct worker *to = edge_worker(
@@ -245,11 +245,11 @@ take_stream(struct agent_session *s, struct mux_stream *stream,
 		return;
 	}
 	p->bridge = bridge; /* the outer end's reference */
-	if (pump_start(s->session, stream, span_of(NULL, 0),
-		fds[BRIDGE_INNER], bridge, NULL, NULL) < 0)
+	if (pump_start(s->session, stream, span_of(NULL, 0), fds[BRIDGE_INNER],
+		bridge, NULL, NULL) < 0)
 		LOG_LIMITED(LOG_LEVEL_ERROR, "no memory for a stream");
-	accept_inject(s->link->at->agent, s->link->at->worker,
-	    fds[BRIDGE_OUTER], p);
+	accept_inject(
+	    s->link->at->agent, s->link->at->worker, fds[BRIDGE_OUTER], p);
 }
 
 /* An edge that does not say what Lunette's must say is not served: who the

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -271,8 +272,8 @@ bound(struct offer *o, const struct bind_response *r)
 	    LOG_TEXT("edge", o->session->server_name.text),
 	    LOG_TEXT("url", r->url),
 	    LOG_TEXT("endpoint", o->endpoint->name ? o->endpoint->name : ""),
-	    LOG_TEXT("terminate_at",
-		terminate_at_name(o->endpoint->terminate_at)));
+	    LOG_TEXT(
+		"terminate_at", terminate_at_name(o->endpoint->terminate_at)));
 	note(o, r->url, "", true);
 }
 
@@ -355,8 +356,8 @@ bind_offer(struct offer *o)
 }
 
 static void
-ignore_reply(struct session *s, void *owner, enum session_reply reply,
-    struct span json)
+ignore_reply(
+    struct session *s, void *owner, enum session_reply reply, struct span json)
 {
 	(void)s;
 	(void)owner;

@@ -17,8 +17,9 @@
 #include "base/hash.h"
 #include "tls/secret.h"
 
-#define FILE_MAX (sizeof(((struct identity *)0)->client_id) + \
-		  sizeof(((struct identity *)0)->cookie) + 4)
+#define FILE_MAX                                     \
+	(sizeof(((struct identity *)0)->client_id) + \
+	    sizeof(((struct identity *)0)->cookie) + 4)
 
 static char *
 path_of(const struct snapshot *s, const char *edge, unsigned index)
@@ -27,9 +28,8 @@ path_of(const struct snapshot *s, const char *edge, unsigned index)
 	char *path;
 	int len = snprintf(key, sizeof(key), "%s#%u", edge, index);
 
-	if (len < 0 ||
-	    asprintf(&path, "%s/agent-%016" PRIx64 ".id", s->state,
-		hash_stable(span_text(key))) < 0)
+	if (len < 0 || asprintf(&path, "%s/agent-%016" PRIx64 ".id", s->state,
+			   hash_stable(span_text(key))) < 0)
 		return NULL;
 	return path;
 }
@@ -100,8 +100,8 @@ static void
 write_file(struct identity *i)
 {
 	char content[FILE_MAX];
-	int len = snprintf(content, sizeof(content), "%s\n%s\n", i->client_id,
-	    i->cookie);
+	int len = snprintf(
+	    content, sizeof(content), "%s\n%s\n", i->client_id, i->cookie);
 
 	if (ftruncate(i->lock_fd, 0) < 0 ||
 	    pwrite(i->lock_fd, content, (size_t)len, 0) != len)

@@ -211,8 +211,8 @@ wait_and_try(struct link *l, enum agent_link_state state, const char *error)
 	link_note(l, state, error);
 	if (!l->current)
 		unclaim(l);
-	timeouts_set(&l->at->worker->timeouts, &l->timeout,
-	    l->at->worker->now_ms + ms);
+	timeouts_set(
+	    &l->at->worker->timeouts, &l->timeout, l->at->worker->now_ms + ms);
 }
 
 /* Round those that are no other link's, so that no two meet at one edge. */
@@ -230,9 +230,8 @@ failed(struct link *l, const char *error)
 {
 	const struct agent *a = l->at->agent;
 
-	LOG_WARN("no session with an edge",
-	    LOG_TEXT("edge", edge_of(l)->text), LOG_TEXT("error", error),
-	    LOG_INT("attempt", l->attempts + 1));
+	LOG_WARN("no session with an edge", LOG_TEXT("edge", edge_of(l)->text),
+	    LOG_TEXT("error", error), LOG_INT("attempt", l->attempts + 1));
 	wait_and_try(l, LINK_WAITING, error);
 	/* There are edges that no link is at. */
 	if (a->snapshot->agent.edge_count > a->link_count)
@@ -292,16 +291,14 @@ welcome(struct agent_session *s, const struct auth_response *r)
 	identity_set(&l->identity, r->client_id ? r->client_id : "",
 	    r->cookie ? r->cookie : "");
 	if (r->session_id.len == DATA_SESSION_BYTES)
-		s->has_keys = data_keys_init(&s->keys,
-				  session_tls(s->session),
+		s->has_keys = data_keys_init(&s->keys, session_tls(s->session),
 				  r->session_id.data) == 0;
 	link_note(l, LINK_ONLINE, "");
 	note_session(l, r->agent_session_id ? r->agent_session_id : "",
 	    r->region ? r->region : "");
 	LOG_INFO("a session with an edge is up",
 	    LOG_TEXT("edge", edge_of(l)->text),
-	    LOG_TEXT("session",
-		r->agent_session_id ? r->agent_session_id : ""),
+	    LOG_TEXT("session", r->agent_session_id ? r->agent_session_id : ""),
 	    LOG_TEXT("banner", r->banner ? r->banner : ""));
 	offers_sync(s, settings_of(l));
 	if (l->old)
@@ -397,8 +394,7 @@ write_auth(struct agent_session *s, struct span *json)
 		.auth_token = lend(""),
 		.stop_unsupported = lend(""),
 		.restart_unsupported = lend(""),
-		.update_unsupported =
-		    lend("Lunette is updated by its package"),
+		.update_unsupported = lend("Lunette is updated by its package"),
 		.proxy_type = lend(""),
 		.config_version = lend("1"),
 		.custom_cas = set->connect_cas != NULL,
@@ -443,8 +439,8 @@ on_data_connections(struct agent_session *s, uint32_t id, struct span json)
 
 	text_init(&error, storage, sizeof(storage));
 	if (data_connections_read(json, &d, &error) < 0 ||
-	    !data_dial(s, d.first, d.count,
-		d.mode == 1 ? DATA_TLS : DATA_RAW)) {
+	    !data_dial(
+		s, d.first, d.count, d.mode == 1 ? DATA_TLS : DATA_RAW)) {
 		session_close(s->session,
 		    "the edge asks for data connections that cannot be");
 		return;
@@ -499,7 +495,7 @@ on_request(
 		kill(getpid(), SIGTERM);
 		break;
 	default:
-		session_refuse(session, id, FRAME_ERROR_REFUSED);
+		session_refuse(session, id, FRAME_ERROR_REFUSAL);
 	}
 }
 
@@ -636,8 +632,7 @@ is_of_use(const struct link *l)
 	if (l->index < a->edge_count)
 		return true;
 	return !l->at->agent->has_proxy &&
-	       a->edges[l->index % a->edge_count].address.kind ==
-		   UPSTREAM_NAME;
+	       a->edges[l->index % a->edge_count].address.kind == UPSTREAM_NAME;
 }
 
 static void
@@ -663,8 +658,8 @@ on_timeout(struct timeout *t)
 void
 link_plan(struct link *l)
 {
-	timeouts_set(&l->at->worker->timeouts, &l->timeout,
-	    l->at->worker->now_ms + 100);
+	timeouts_set(
+	    &l->at->worker->timeouts, &l->timeout, l->at->worker->now_ms + 100);
 }
 
 void
@@ -701,8 +696,7 @@ link_start(struct link *l)
 		link_note(l, LINK_SPARE, "there is no further edge");
 		return;
 	}
-	identity_open(&l->identity, settings_of(l), edge_of(l)->text,
-	    l->index);
+	identity_open(&l->identity, settings_of(l), edge_of(l)->text, l->index);
 	connect_edge(l);
 }
 

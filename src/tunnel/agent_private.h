@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "engine/edge.h"
 #include "engine/worker.h"
 #include "tls/data_keys.h"
 #include "tunnel/agent.h"
@@ -27,7 +28,7 @@ struct identity {
 struct agent {
 	struct tunnel_host host;
 	struct snapshot *snapshot; /* counted; the first one */
-	struct proxy_url proxy; /* wiped */
+	struct proxy_url proxy;	   /* wiped */
 	bool has_proxy;
 	struct trust *trust; /* counted; NULL: there is a pin */
 	uint8_t pin[32];
@@ -63,7 +64,7 @@ struct offer {
 	struct agent_session *session;
 	enum bind_state state;
 	char id[DATA_ENDPOINT_MAX_BYTES + 1]; /* the edge's, from BIND_DONE */
-	char *digest; /* of what was asked, to see whether it has changed */
+	char *digest;	 /* of what was asked, to see whether it has changed */
 	unsigned serial; /* its number in the session */
 	char *url;
 	char *token; /* for the next session */
@@ -164,8 +165,8 @@ void accept_bind_answer(struct passage *p, const struct data_keys *keys,
     const struct data_binding *binding);
 
 /* Hands it to a worker's engine; takes all. */
-void accept_inject(struct agent *a, struct worker *from, int fd,
-    struct passage *p);
+void accept_inject(
+    struct agent *a, struct worker *from, int fd, struct passage *p);
 
 /* --- agent_data.c --- */
 

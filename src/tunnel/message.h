@@ -159,6 +159,8 @@ struct bind_options {
 	char *domain;		     /* may be "": a random name */
 	char *hostname, *subdomain;  /* older forms */
 	unsigned proxy_proto;	     /* 0, 1 or 2 */
+	char *terminate_at; /* Lunette: TerminateAt, "edge", "agent" or
+			       "upstream"; "": not said */
 	bool mutual_tls_at_agent;    /* only said, nothing to do */
 	bool has_mutual_tls_at_edge; /* MutualTLSAtEdge is not null */
 	struct message_bytes mutual_tls_ca; /* its PEM */

@@ -202,7 +202,8 @@ ask_socks_login(struct outbound *o)
 {
 	size_t user = strlen(o->proxy->user);
 	size_t password = strlen(o->proxy->password);
-	uint8_t request[3 + 2 * PROXY_URL_CREDENTIAL_MAX + 2] = { 1, (uint8_t)user };
+	uint8_t request[3 + 2 * PROXY_URL_CREDENTIAL_MAX + 2] = { 1,
+		(uint8_t)user };
 
 	memcpy(request + 2, o->proxy->user, user);
 	request[2 + user] = (uint8_t)password;

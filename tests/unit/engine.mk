@@ -116,3 +116,8 @@ tests_unit_test_terminate_faults_SOURCES = \
 	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
 tests_unit_test_terminate_faults_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_terminate_faults_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_registry
+tests_unit_test_registry_SOURCES = tests/unit/test_registry.c
+tests_unit_test_registry_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_registry_LDADD = $(ENGINE_LIBS)

@@ -230,12 +230,55 @@ START_TEST(a_hundred_thousand_networks_stay_compact)
 }
 END_TEST
 
+static bool
+copy_network(const struct network *net, void *arg)
+{
+	return netset_add(arg, net, 77) == 0;
+}
+
+static bool
+stop_at_third(const struct network *net, void *arg)
+{
+	(void)net;
+	return ++*(int *)arg < 3;
+}
+
+/* Added in another order and with other values it is still the same set. */
+START_TEST(walked_and_compared)
+{
+	struct netset *set = netset_new(), *copy = netset_new();
+	struct network extra = { { .family = ADDR_IP6 }, 0 };
+	int seen = 0;
+
+	ck_assert(netset_same(set, copy));
+	for (uint32_t i = 0; i < NETWORKS; i++) {
+		bool ip4 = random_quick() % 2;
+		struct network n = { random_addr(ip4),
+			(uint8_t)(1 + random_quick() % (ip4 ? 32 : 128)) };
+
+		clear_beyond(&n);
+		ck_assert_int_eq(netset_add(set, &n, i), 0);
+	}
+	ck_assert(!netset_same(set, copy));
+	ck_assert(netset_walk(set, copy_network, copy));
+	ck_assert_uint_eq(netset_count(copy), netset_count(set));
+	ck_assert(netset_same(set, copy));
+	ck_assert_int_eq(netset_add(copy, &extra, 0), 0);
+	ck_assert(!netset_same(set, copy));
+	ck_assert(!netset_walk(set, stop_at_third, &seen));
+	ck_assert_int_eq(seen, 3);
+	netset_free(set);
+	netset_free(copy);
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, the_longest_match_wins);
 	tcase_add_test(tcase, unknown_peers_are_in_no_set);
 	tcase_add_loop_test(tcase, lookups_agree_with_a_plain_list, 0, 10);
+	tcase_add_loop_test(tcase, walked_and_compared, 0, 10);
 	tcase_add_test(tcase, without_memory_the_set_stays);
 	tcase_add_test(tcase, a_hundred_thousand_networks_stay_compact);
 }

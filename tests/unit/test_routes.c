@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "bytes.h"
 #include "wire/routes.h"
 
@@ -204,12 +205,49 @@ START_TEST(without_memory_the_table_stays_as_it_was)
 }
 END_TEST
 
+/* Comes and goes a hundred thousand times; the table says at each step what a
+ * plain list would. */
+START_TEST(removing_leaves_all_others)
+{
+	struct routes *r = routes_new();
+	static int values[64];
+	bool there[64] = { false };
+	char name[32];
+	size_t count = 0;
+
+	for (int round = 0; round < 100000; round++) {
+		size_t i = random_quick() % 64;
+		struct host host;
+
+		snprintf(name, sizeof(name), "%sn%zu.test",
+		    i % 4 == 0 ? "*." : "", i);
+		host = pattern_of(name);
+		if (there[i]) {
+			QUICK_ASSERT(routes_remove(r, &host) == &values[i]);
+			QUICK_ASSERT(!routes_remove(r, &host));
+			count--;
+		} else {
+			QUICK_ASSERT(routes_add(r, &host, &values[i]) == 0);
+			count++;
+		}
+		there[i] = !there[i];
+		QUICK_ASSERT(routes_count(r) == count);
+		i = random_quick() % 64;
+		snprintf(name, sizeof(name), "%sn%zu.test",
+		    i % 4 == 0 ? "a." : "", i);
+		QUICK_ASSERT(find(r, name) == (there[i] ? &values[i] : NULL));
+	}
+	routes_free(r);
+}
+END_TEST
+
 static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, the_most_specific_match_wins);
 	tcase_add_test(tcase, a_pattern_is_kept_once);
 	tcase_add_test(tcase, ten_thousand_names_as_the_slow_way);
+	tcase_add_test(tcase, removing_leaves_all_others);
 	tcase_add_test(tcase, without_memory_the_table_stays_as_it_was);
 }
 
