@@ -120,8 +120,9 @@ struct data_open {
 /*
  * Writes all but `tlvs`; further ones, such as a policy's, may then be added
  * with proxy_add_tlv (of any other type, CRC32C excepted) before
- * data_open_finish, which gives the length or 0 if it is over `size` or
- * DATA_OPEN_PLAIN_MAX_BYTES. The caller makes sure that `o` is as said above.
+ * data_open_finish, which gives the length, or 0 if it is over `size` or
+ * DATA_OPEN_PLAIN_MAX_BYTES, or if the client has no address. The caller makes
+ * sure that the rest of `o` is as said above.
  */
 void data_open_begin(struct proxy_writer *w, uint8_t *out, size_t size,
     const struct data_open *o);

@@ -7,6 +7,7 @@ libwire_a_SOURCES = \
 	src/wire/host.c src/wire/host.h \
 	src/wire/ja4.c src/wire/ja4.h \
 	src/wire/crc32c.c \
+	src/wire/data_record.c src/wire/data_record.h \
 	src/wire/proxy.c src/wire/proxy_write.c src/wire/proxy.h \
 	src/wire/proxy_url.c src/wire/proxy_url.h \
 	src/wire/reader.h \

@@ -210,6 +210,45 @@ def fuzz_proxy():
     yield v2(1, 0x11, IP4 + tlv(0xE1, b"x" * 4066))
 
 
+def private(version=1, ends=2, proxy=2, zero=0, length=517, digest=b"h" * 32,
+            endpoint=b"ep_1"):
+    return tlv(0xF0, u8(version) + u8(ends) + u8(proxy) + u8(zero)
+               + struct.pack(">I", length) + digest + endpoint)
+
+
+def fuzz_data_record():
+    # The first byte says which kind follows.
+    start = b"\xc5LUNET\1"
+    for mode in (0, 1, 2):
+        yield (b"\0" + start + u8(mode) + b"s" * 16 + b"\0" * 7 + b"\1"
+               + b"m" * 32)
+    yield b"\0" + start + b"\0" + b"\xff" * 56 + b"\1\1"
+    yield b"\0\xc5LUNET\2"
+    for length in (31, 32, 100, 4096, 4097):
+        yield b"\1\1\1" + u16(length) + b"s" * 16 + b"x" * length
+    yield b"\2\2\1\0\x20" + b"x" * 32
+    yield b"\2\2\1\0\x20" + b"x" * 40
+    yield b"\2\2\1\0\x21"
+    whole = private() + tlv(2, b"a.test") + tlv(1, b"h2") + tlv(5, b"id")
+    edge = private(ends=0, length=0, digest=b"\0" * 32)
+    for block in (whole, whole + tlv(0xE3, b"policy") + tlv(4), edge, b"",
+                  private() * 2, whole + tlv(2, b"b.test"), tlv(2) + private(),
+                  private(version=2), private(ends=3), private(proxy=3),
+                  private(zero=1), private(length=0), private(length=65537),
+                  private(ends=0), private(endpoint=b""),
+                  private(endpoint=b"e" * 64), private(endpoint=b"e" * 65)):
+        yield b"\3" + v2(1, 0x11, IP4 + block)
+        yield b"\3" + v2(1, 0x21, IP6 + block)
+    yield b"\3" + with_crc(0x11, IP4 + whole)
+    yield b"\3" + v2(1, 0x11, IP4 + whole) + b"\0"
+    for command, family in ((0, 0x11), (1, 0), (1, 0x12)):
+        yield b"\3" + v2(command, family, IP4 + whole)
+    yield b"\3PROXY TCP4 1.1.1.1 1.1.1.1 1 2\r\n"
+    for status, reason in ((0, 0), (1, 1), (1, 9), (1, 10), (0, 1), (1, 0)):
+        yield b"\4" + u8(status) + u8(reason) + b"\0" * 14
+    yield b"\4" + b"\1\1" + b"\0" * 13 + b"\1"
+
+
 def fuzz_host():
     yield from BAD_NAMES
     yield from (b"*.a.test", b"*", b"*.", b"tls://a.test", b"tls://*.a.test",
@@ -351,7 +390,8 @@ def fuzz_pem():
     yield b"\x30\x82\x01\x00"
 
 
-TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer, fuzz_pem]
+TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer, fuzz_pem,
+           fuzz_data_record]
 
 
 def main():

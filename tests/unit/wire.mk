@@ -1,6 +1,7 @@
 # Unit tests of src/wire.
 check_PROGRAMS += \
 	tests/unit/test_alert \
+	tests/unit/test_data_record \
 	tests/unit/test_hello \
 	tests/unit/test_host \
 	tests/unit/test_proxy \
@@ -13,6 +14,10 @@ WIRE_TEST_LIBS = libwire.a libbase.a $(UNIT_LIBS)
 tests_unit_test_alert_SOURCES = tests/unit/test_alert.c
 tests_unit_test_alert_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_alert_LDADD = $(WIRE_TEST_LIBS)
+
+tests_unit_test_data_record_SOURCES = tests/unit/test_data_record.c
+tests_unit_test_data_record_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_data_record_LDADD = $(WIRE_TEST_LIBS)
 
 tests_unit_test_hello_SOURCES = tests/unit/test_hello.c
 tests_unit_test_hello_CPPFLAGS = $(UNIT_CPPFLAGS)
