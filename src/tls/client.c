@@ -10,7 +10,7 @@
 static int
 on_session(SSL *ssl, SSL_SESSION *session)
 {
-	struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	struct tls_context *c = transport_context(ssl);
 
 	if (!c->current || !c->current->session_key ||
 	    SSL_SESSION_is_resumable(session) != 1)
@@ -86,9 +86,8 @@ is_address(const char *name)
 	       inet_pton(AF_INET6, name, &scratch) == 1;
 }
 
-/* SNI, and the name that the certificate must be for. */
-static bool
-expect_name(struct tls_stream *s, struct span name)
+bool
+client_expect_name(struct tls_stream *s, struct span name)
 {
 	X509_VERIFY_PARAM *expected = SSL_get0_param(s->ssl);
 	char text[HOST_MAX_BYTES + 2];
@@ -137,7 +136,7 @@ apply(struct tls_stream *s, const struct tls_client_settings *settings)
 		return false;
 	if (settings->certificate && !stream_use(s, settings->certificate))
 		return false;
-	return expect_name(s, settings->server_name) &&
+	return client_expect_name(s, settings->server_name) &&
 	       trust_and_resume(s, settings);
 }
 

@@ -41,7 +41,7 @@
 static void
 on_secret(const SSL *ssl, const char *line)
 {
-	struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	struct tls_context *c = transport_context(ssl);
 	char text[512];
 	int len = snprintf(text, sizeof(text), "%s\n", line);
 
@@ -56,7 +56,7 @@ static void
 on_message(int is_written, int version, int type, const void *data, size_t len,
     SSL *ssl, void *arg)
 {
-	struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	struct tls_context *c = transport_context(ssl);
 	const uint8_t *bytes = data;
 
 	(void)version;
@@ -109,16 +109,27 @@ make(struct tls_context *c, const SSL_METHOD *method)
 	return ctx;
 }
 
+SSL_CTX *
+context_make(
+    struct tls_context *c, const SSL_METHOD *method, prepare_function *prepare)
+{
+	SSL_CTX *ctx = make(c, method);
+
+	if (ctx && prepare(ctx, c))
+		return ctx;
+	SSL_CTX_free(ctx);
+	return NULL;
+}
+
 static bool
 fill(struct tls_context *c)
 {
-	c->server = make(c, TLS_server_method());
-	c->client = make(c, TLS_client_method());
+	c->server = context_make(c, TLS_server_method(), server_prepare);
+	c->client = context_make(c, TLS_client_method(), client_prepare);
 	c->sessions = sessions_new();
 	c->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 	c->hash = EVP_MD_CTX_new();
 	return c->server && c->client && c->sessions && c->sha256 && c->hash &&
-	       server_prepare(c->server, c) && client_prepare(c->client, c) &&
 	       transport_init(c);
 }
 
@@ -148,6 +159,10 @@ tls_context_free(struct tls_context *c)
 	sessions_free(c->sessions);
 	SSL_CTX_free(c->server);
 	SSL_CTX_free(c->client);
+	SSL_CTX_free(c->session_server);
+	SSL_CTX_free(c->session_client);
+	SSL_CTX_free(c->data_server);
+	SSL_CTX_free(c->data_client);
 	EVP_MD_free(c->sha256);
 	EVP_MD_CTX_free(c->hash);
 	transport_fini(c);

@@ -6,9 +6,6 @@
  * without it is told by tls_truncated. Both ends require that the PSK was used,
  * or the handshake fails.
  *
- * Keys are changed after each 64 GiB written (RFC 8446 section 5.5), which the
- * library does not do by itself.
- *
  * Sources: RFC 8446 sections 4.2.11 and 4.6.3, RFC 9257.
  */
 #ifndef TLS_DATA_STREAM_H
@@ -19,7 +16,6 @@
 #include "wire/data_record.h"
 
 #define DATA_ALPN "lunette-data/1"
-#define DATA_KEY_LIFE_BYTES (UINT64_C(64) << 30)
 
 /*
  * Edge: finds the PSK of a preface, which is well formed and of mode 1 and
@@ -44,8 +40,5 @@ struct tls_stream *tls_data_connect(struct tls_context *c, int fd,
 /* The preface that a data stream was made with, once its handshake is done;
  * lives with `s`. NULL: none, or not done. */
 const uint8_t *tls_data_preface(const struct tls_stream *s);
-
-/* Changes keys after so many bytes instead: for tests. */
-void tls_data_set_key_life(struct tls_stream *s, uint64_t bytes);
 
 #endif

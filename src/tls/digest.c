@@ -1,11 +1,11 @@
 #include "tls/digest.h"
 
 #include <errno.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <pthread.h>
 
 #include "wire/ja4.h"
-
 
 #define JA4_HASH_DIGITS 12
 
@@ -19,17 +19,48 @@ fetch_sha256(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
 }
 
+static bool
+hash_parts(EVP_MD_CTX *c, const struct span *parts, size_t count,
+    uint8_t out[SHA256_BYTES])
+{
+	bool good = EVP_DigestInit_ex2(c, sha256, NULL) == 1;
+
+	for (size_t i = 0; good && i < count; i++)
+		good = EVP_DigestUpdate(c, parts[i].data, parts[i].len) == 1;
+	return good && EVP_DigestFinal_ex(c, out, NULL) == 1;
+}
+
+int
+sha256_parts(const struct span *parts, size_t count, uint8_t out[SHA256_BYTES])
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	EVP_MD_CTX *c = EVP_MD_CTX_new();
+	bool good;
+
+	pthread_once(&once, fetch_sha256);
+	good = c && sha256 && hash_parts(c, parts, count, out);
+	EVP_MD_CTX_free(c);
+	if (good)
+		return 0;
+	ERR_clear_error();
+	memset(out, 0, SHA256_BYTES);
+	return -ENOMEM;
+}
+
+int
+sha256_bytes(struct span s, uint8_t out[SHA256_BYTES])
+{
+	return sha256_parts(&s, 1, out);
+}
+
 int
 sha256_hex(struct span s, char out[SHA256_HEX_SIZE])
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	static const char digits[] = "0123456789abcdef";
-	uint8_t hash[SHA256_BYTES] = { 0 };
+	uint8_t hash[SHA256_BYTES];
 
-	pthread_once(&once, fetch_sha256);
 	out[0] = '\0';
-	if (!sha256 || EVP_Digest(s.len ? s.data : hash, s.len, hash, NULL,
-			   sha256, NULL) != 1)
+	if (sha256_bytes(s, hash) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < sizeof(hash); i++) {
 		out[2 * i] = digits[hash[i] >> 4];

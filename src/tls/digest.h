@@ -14,6 +14,9 @@
 
 /* 0, or -ENOMEM with zeros in `out`. */
 int sha256_bytes(struct span s, uint8_t out[SHA256_BYTES]) MUST_CHECK;
+/* Of the bytes of all parts after one another. */
+int sha256_parts(const struct span *parts, size_t count,
+    uint8_t out[SHA256_BYTES]) MUST_CHECK;
 
 /* 0, or -ENOMEM with `out` empty. */
 int sha256_hex(struct span s, char out[SHA256_HEX_SIZE]) MUST_CHECK;

@@ -1,5 +1,7 @@
 #include "tls/stream_private.h"
 
+#include <errno.h>
+#include <openssl/err.h>
 #include <stdio.h>
 
 static const struct {
@@ -132,4 +134,32 @@ tls_peer(struct tls_stream *s)
 	if (!s->peer && s->done && has_verified_peer(s))
 		s->peer = peer_from_x509(SSL_get0_peer_certificate(s->ssl));
 	return s->peer;
+}
+
+int
+tls_peer_sha256(const struct tls_stream *s, uint8_t out[SHA256_BYTES])
+{
+	memset(out, 0, SHA256_BYTES);
+	if (!s->done || !has_verified_peer(s))
+		return -ENOENT;
+	if (X509_digest(SSL_get0_peer_certificate(s->ssl), EVP_sha256(), out,
+		NULL) == 1)
+		return 0;
+	ERR_clear_error();
+	memset(out, 0, SHA256_BYTES);
+	return -ENOMEM;
+}
+
+int
+tls_export(const struct tls_stream *s, const char *label,
+    const struct span *context, uint8_t *out, size_t len)
+{
+	ASSERT(s->done);
+	if (SSL_export_keying_material(s->ssl, out, len, label, strlen(label),
+		context ? context->data : NULL, context ? context->len : 0,
+		context != NULL) == 1)
+		return 0;
+	ERR_clear_error();
+	memset(out, 0, len);
+	return -ENOMEM;
 }

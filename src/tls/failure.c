@@ -34,7 +34,7 @@ failure_note_alert(const SSL *ssl, int where, int value)
 
 	if (!(where & SSL_CB_ALERT) || !is_fatal(ssl, value >> 8, value & 0xff))
 		return;
-	c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+	c = transport_context(ssl);
 	if (!c->current || c->current->alert)
 		return;
 	c->current->alert = (uint8_t)(value & 0xff);

@@ -14,6 +14,14 @@ libtls_a_SOURCES += \
 	src/tls/transport.c \
 	src/tls/verify.c
 
+# Between agent and edge.
+libtls_a_SOURCES += \
+	src/tls/data_keys.c src/tls/data_keys.h \
+	src/tls/data_stream.c src/tls/data_stream.h \
+	src/tls/secret.c src/tls/secret.h \
+	src/tls/session_context.c src/tls/session_context.h \
+	src/tls/token.c src/tls/token.h
+
 libtls_a_SOURCES += src/tls/version.c src/tls/version.h
 
 libtls_a_SOURCES += src/tls/private.h

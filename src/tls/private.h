@@ -111,6 +111,10 @@ void trust_name_line(const X509_NAME *name, char *out, size_t size);
 int trust_read_cas(const char *path, bool skip_others, STACK_OF(X509) * cas,
     struct text *error) MUST_CHECK;
 
+/* The same from memory; the errors name no file, and nothing is logged. */
+int trust_read_cas_text(
+    struct span pem, STACK_OF(X509) * cas, struct text *error) MUST_CHECK;
+
 /* Adds all CRLs of a file, PEM or DER, after checking each with `cas`. */
 int trust_read_crls(const char *path, const STACK_OF(X509) * cas,
     STACK_OF(X509_CRL) * crls, struct text *error) MUST_CHECK;

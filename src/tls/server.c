@@ -64,7 +64,7 @@ server_name_is_judged(const struct tls_stream *s)
 	const char *text;
 	struct host name;
 
-	if (!s->is_server)
+	if (!s->is_server || s->handshake->any_name)
 		return true;
 	text = SSL_get_servername(s->ssl, TLSEXT_NAMETYPE_host_name);
 	if (!text)
@@ -269,18 +269,24 @@ on_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv,
 }
 
 bool
+server_prepare_keys(SSL_CTX *ctx, struct tls_context *c)
+{
+	SSL_CTX_set_tlsext_status_cb(ctx, on_status);
+	SSL_CTX_set_tlsext_status_arg(ctx, c);
+	return SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) == 1 &&
+	       SSL_CTX_set1_client_sigalgs_list(ctx, SIGNATURES) == 1;
+}
+
+bool
 server_prepare(SSL_CTX *ctx, struct tls_context *c)
 {
 	SSL_CTX_set_client_hello_cb(ctx, on_hello, c);
 	SSL_CTX_set_tlsext_servername_callback(ctx, on_name);
 	SSL_CTX_set_tlsext_servername_arg(ctx, c);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, c);
-	SSL_CTX_set_tlsext_status_cb(ctx, on_status);
-	SSL_CTX_set_tlsext_status_arg(ctx, c);
 	SSL_CTX_set_session_ticket_cb(ctx, on_ticket_made, on_ticket_opened, c);
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket_key);
-	return SSL_CTX_set1_sigalgs_list(ctx, SIGNATURES) == 1 &&
-	       SSL_CTX_set1_client_sigalgs_list(ctx, SIGNATURES) == 1;
+	return server_prepare_keys(ctx, c);
 }
 
 /* --- settings --- */
@@ -312,8 +318,8 @@ set_id_context(struct tls_stream *s, const struct tls_server_settings *settings,
 	       SSL_set_session_id_context(s->ssl, id, sizeof(id)) == 1;
 }
 
-static bool
-use_keys(struct tls_stream *s, const struct key_choice *keys)
+bool
+stream_use_keys(struct tls_stream *s, const struct key_choice *keys)
 {
 	struct key_choice *own = &s->handshake->keys;
 
@@ -383,7 +389,7 @@ apply(struct tls_stream *s, const struct tls_server_settings *settings)
 	SSL_set_accept_state(s->ssl);
 	return SSL_set_min_proto_version(s->ssl, settings->min_version) == 1 &&
 	       SSL_set_max_proto_version(s->ssl, settings->max_version) == 1 &&
-	       use_keys(s, settings->keys) && use_trust(s, settings);
+	       stream_use_keys(s, settings->keys) && use_trust(s, settings);
 }
 
 struct tls_stream *

@@ -51,8 +51,10 @@ tls_free(struct tls_stream *s)
 {
 	if (!s)
 		return;
-	ASSERT(s->context->current != s);
-	s->context->stream_count--;
+	if (s->context) {
+		ASSERT(s->context->current != s);
+		s->context->stream_count--;
+	}
 	free_handshake(s);
 	/* Else OpenSSL takes its session for broken off, and it could not be
 	 * taken up again. */
@@ -63,6 +65,7 @@ tls_free(struct tls_stream *s)
 	peer_free(s->peer);
 	free(s->failure);
 	free(s->session_key);
+	data_part_free(s->data);
 	free(s->early);
 	free(s->kept);
 	free(s);
@@ -91,12 +94,49 @@ fail(struct tls_stream *s)
 	return IO_ERROR;
 }
 
-/* The last flight is out, or waits in `kept`. */
+/* What is wrong with a handshake that OpenSSL takes for good, or NULL. It goes
+ * on without ALPN and without a PSK, too. */
+static const char *
+objection(const struct tls_stream *s)
+{
+	const struct handshake *h = s->handshake;
+	const unsigned char *alpn;
+	unsigned len;
+
+	if (!server_name_is_judged(s))
+		return "the server name has changed";
+	SSL_get0_alpn_selected(s->ssl, &alpn, &len);
+	if (h->needs_alpn && !span_is(span_of(alpn, len), h->needs_alpn))
+		return "the peer does not speak our protocol";
+	if (h->needs_psk && SSL_session_reused(s->ssl) != 1)
+		return "the key was not used";
+	return NULL;
+}
+
+static void
+conclude(struct tls_stream *s)
+{
+	facts_note(s);
+	free_handshake(s);
+	data_part_seal(s->data);
+	if (SSL_version(s->ssl) != TLS1_3_VERSION)
+		s->key_life = 0;
+	s->done = true;
+}
+
+/* The last flight is out, or waits in `kept`; of one that we object to nothing
+ * is said. */
 static enum io
 finish(struct tls_stream *s)
 {
+	const char *why = objection(s);
 	enum io io;
 
+	if (why) {
+		s->context->out_len = 0;
+		failure_set(s, TLS_FAULT_PROTOCOL, why);
+		return fail(s);
+	}
 	if (SSL_version(s->ssl) == TLS1_3_VERSION &&
 	    (s->is_server || s->handshake->holds_last_flight))
 		io = transport_hold(s);
@@ -104,14 +144,7 @@ finish(struct tls_stream *s)
 		io = transport_flush(s);
 	if (io == IO_ERROR)
 		return fail(s);
-	if (!server_name_is_judged(s)) {
-		failure_set(
-		    s, TLS_FAULT_PROTOCOL, "the server name has changed");
-		return fail(s);
-	}
-	facts_note(s);
-	free_handshake(s);
-	s->done = true;
+	conclude(s);
 	return io;
 }
 
@@ -262,12 +295,36 @@ tls_truncated(const struct tls_stream *s)
 	return s->fin && !s->closed;
 }
 
+/* The message goes in front of the next record. */
+static bool
+renew_key(struct tls_stream *s, size_t len)
+{
+	if (s->key_life == 0)
+		return true;
+	if (s->key_left > len) {
+		s->key_left -= len;
+		return true;
+	}
+	s->key_left = s->key_life;
+	return SSL_key_update(s->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1;
+}
+
+void
+tls_set_key_life(struct tls_stream *s, uint64_t bytes)
+{
+	bool may_change = !s->done || SSL_version(s->ssl) == TLS1_3_VERSION;
+
+	s->key_life = s->key_left = may_change ? bytes : 0;
+}
+
 static enum io
 write_records(struct tls_stream *s, struct span bytes)
 {
 	size_t n;
 
 	transport_unhold(s);
+	if (!renew_key(s, bytes.len))
+		return IO_ERROR;
 	while (bytes.len > 0) {
 		if (SSL_write_ex(s->ssl, bytes.data, bytes.len, &n) != 1)
 			return IO_ERROR;
@@ -376,6 +433,26 @@ tls_shut(struct tls_stream *s)
 	if (io == IO_ERROR)
 		errno = s->broken;
 	return io;
+}
+
+/* The SSL_CTX stays: it is counted, and not changed any more. */
+void
+tls_move(struct tls_stream *s, struct tls_context *to)
+{
+	struct tls_context *from = s->context;
+	BIO *bio = to ? to->bio : NULL;
+
+	ASSERT(s->done && (!from || from->current != s));
+	if (from == to)
+		return;
+	if (from)
+		from->stream_count--;
+	if (to) {
+		to->stream_count++;
+		BIO_up_ref(bio);
+	}
+	SSL_set_bio(s->ssl, bio, bio);
+	s->context = to;
 }
 
 void

@@ -196,11 +196,19 @@ int tls_export(const struct tls_stream *s, const char *label,
  * own thread moves it to NULL, after which it may only be moved on, freed or
  * asked for its facts; then the new thread, which was handed it by something
  * that orders the two, moves it to its own context. Within one thread the first
- * step can be left out. What was received or is unsent goes with it; so does
- * the descriptor, which the caller watches. 0 or, never for NULL, -ENOMEM with
- * the stream where it was.
+ * step can be left out. What was received or is unsent goes with it; the
+ * descriptor stays the caller's to watch. It cannot fail.
  */
-int tls_move(struct tls_stream *s, struct tls_context *to) MUST_CHECK;
+void tls_move(struct tls_stream *s, struct tls_context *to);
+
+/*
+ * Writes under a new key after each so many bytes (RFC 8446 section 5.5), which
+ * the library does not do by itself; 0: never. TLS 1.3 only, nothing else is
+ * changed. Streams of sessions and data connections begin with
+ * TLS_KEY_LIFE_BYTES, others with 0.
+ */
+#define TLS_KEY_LIFE_BYTES (UINT64_C(64) << 30)
+void tls_set_key_life(struct tls_stream *s, uint64_t bytes);
 
 /* Gives back what only the handshake needed, for idle streams; facts and peer
  * can still be asked for. */

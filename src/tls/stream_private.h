@@ -1,12 +1,15 @@
 /*
  * Inside of a context and a stream, for the files that make them up:
  * context.c, stream.c, server.c, client.c, transport.c, sessions.c, verify.c,
- * failure.c and facts.c.
+ * failure.c and facts.c; session_context.c and data_stream.c make streams of
+ * further kinds.
  *
  * All callbacks of OpenSSL find the stream as the context's `current` one: each
  * public function that may call OpenSSL begins with transport_begin and ends
  * with transport_end. So one BIO serves all streams of a context, and no SSL
- * needs extra data to point back.
+ * needs extra data to point back. Callbacks that can come after the handshake
+ * find the context by that BIO (transport_context), since a stream that was
+ * moved to another context keeps the SSL_CTX that it was made with.
  */
 #ifndef TLS_STREAM_PRIVATE_H
 #define TLS_STREAM_PRIVATE_H
@@ -28,6 +31,9 @@
 
 struct tls_context {
 	SSL_CTX *server, *client;
+	/* Made when first needed: session_context.c, data_stream.c. */
+	SSL_CTX *session_server, *session_client;
+	SSL_CTX *data_server, *data_client;
 	BIO_METHOD *method;
 	BIO *bio; /* of all streams: acts on the current one */
 	struct tls_stream *current;
@@ -53,19 +59,25 @@ struct handshake {
 	uint32_t session_life_s;
 	bool wants_tickets;
 	bool holds_last_flight;
-	bool refused;	 /* verification of the peer said no */
-	const char *why; /* better than OpenSSL's reason; NULL: none */
+	bool any_name;	/* of the hello: `name` is not looked at */
+	bool needs_psk; /* else the handshake is no good */
+	bool has_pin;	/* the peer's leaf must have this SHA-256 */
+	uint8_t pin[SHA256_BYTES];
+	const char *needs_alpn; /* must have been selected; NULL: anything */
+	bool refused;		/* verification of the peer said no */
+	const char *why;	/* better than OpenSSL's reason; NULL: none */
 	size_t alpn_len;
 	uint8_t alpn[];
 };
 
 struct tls_stream {
 	SSL *ssl;
-	struct tls_context *context;
+	struct tls_context *context; /* NULL: between two, see tls_move */
 	struct handshake *handshake; /* NULL: done */
 	struct tls_failure *failure; /* NULL: none */
 	struct peer *peer;	     /* NULL: not asked for yet */
 	uint8_t *session_key;	     /* of an upstream's; NULL: not kept */
+	struct data_part *data; /* see data_stream.c; NULL: no such stream */
 	/* Ciphertext that was received behind the handshake. */
 	uint8_t *early;
 	/* Ciphertext that the socket did not take. */
@@ -73,6 +85,8 @@ struct tls_stream {
 	uint32_t early_len, kept_at, kept_len;
 	uint32_t key_updates; /* that the peer has sent */
 	uint64_t heard_bytes; /* ciphertext, all of it */
+	uint64_t key_life;    /* see tls_set_key_life; 0: for ever */
+	uint64_t key_left;    /* of it */
 	int fd;
 	int broken; /* the errno that ended the socket */
 	bool is_server : 1;
@@ -95,6 +109,14 @@ struct tls_stream {
 
 /* --- context.c --- */
 
+/* With what all contexts have in common and what `prepare` adds; NULL without
+ * memory. */
+typedef bool prepare_function(SSL_CTX *ctx, struct tls_context *c);
+SSL_CTX *context_make(
+    struct tls_context *c, const SSL_METHOD *method, prepare_function *prepare);
+
+/* --- stream.c --- */
+
 /* A stream without settings; NULL without memory. */
 struct tls_stream *stream_new(
     struct tls_context *c, SSL_CTX *ssl_ctx, int fd, size_t alpn_len);
@@ -103,6 +125,9 @@ struct tls_stream *stream_new(
 
 bool transport_init(struct tls_context *c);
 void transport_fini(struct tls_context *c);
+
+/* Of a stream that is not between two contexts. */
+struct tls_context *transport_context(const SSL *ssl);
 
 /* Makes `s` the current stream; at most `limit` bytes will be received. */
 void transport_begin(struct tls_stream *s, size_t limit);
@@ -119,11 +144,24 @@ void transport_unhold(struct tls_stream *s);
 
 bool server_prepare(SSL_CTX *ctx, struct tls_context *c);
 bool client_prepare(SSL_CTX *ctx, struct tls_context *c);
+/* The part of it that has to do with certificates. */
+bool server_prepare_keys(SSL_CTX *ctx, struct tls_context *c);
+/* SNI, and the name that the certificate must be for; an IP literal is not
+ * sent. False: not a name, or no memory. */
+bool client_expect_name(struct tls_stream *s, struct span name);
 /* The name that OpenSSL has read is the one that was judged. */
 bool server_name_is_judged(const struct tls_stream *s);
 
 /* Attaches a certificate to a stream. False: refused by OpenSSL. */
 bool stream_use(struct tls_stream *s, struct certificate *c);
+/* All of a choice, with references of its own. */
+bool stream_use_keys(struct tls_stream *s, const struct key_choice *keys);
+
+/* --- data_stream.c --- */
+
+/* Forgets the key: the handshake is over. NULL is harmless. */
+void data_part_seal(struct data_part *d);
+void data_part_free(struct data_part *d);
 
 /* --- verify.c --- */
 

@@ -283,6 +283,13 @@ transport_fini(struct tls_context *c)
 	free(c->out);
 }
 
+/* Between two contexts a stream has no BIO, and OpenSSL is not called. */
+struct tls_context *
+transport_context(const SSL *ssl)
+{
+	return BIO_get_data(SSL_get_rbio(ssl));
+}
+
 void
 transport_begin(struct tls_stream *s, size_t limit)
 {

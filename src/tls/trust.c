@@ -27,13 +27,15 @@ struct content {
 
 struct trust {
 	atomic_uint references;
-	bool is_system;
+	bool is_system, is_fixed; /* fixed: not from files */
 	size_t ca_files, crl_files;
 	char **paths;		      /* CAs first */
 	pthread_mutex_t refresh_lock; /* one reader of files at a time */
 	pthread_mutex_t lock;	      /* guards the pointer */
 	struct content *content;
 };
+
+static const struct span no_text;
 
 static void
 content_put(struct content *c)
@@ -294,16 +296,20 @@ read_files(const struct trust *t, struct content *c, struct text *error)
 	return 0;
 }
 
+/* From its files, or from `pem`. */
 static struct content *
-read_content(const struct trust *t, struct text *error)
+read_content(const struct trust *t, struct span pem, struct text *error)
 {
 	struct content *c = content_new();
+	int result;
 
 	if (!c) {
 		text_add(error, "no memory");
 		return NULL;
 	}
-	if (read_files(t, c, error) == 0 && finish(c, error) == 0)
+	result = t->is_fixed ? trust_read_cas_text(pem, c->cas, error)
+			     : read_files(t, c, error);
+	if (result == 0 && finish(c, error) == 0)
 		return c;
 	content_put(c);
 	return NULL;
@@ -322,13 +328,12 @@ content_get(struct trust *t)
 }
 
 static struct trust *
-trust_new(bool is_system)
+trust_new(void)
 {
 	struct trust *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
-	t->is_system = is_system;
 	atomic_init(&t->references, 1);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_mutex_init(&t->refresh_lock, NULL);
@@ -364,12 +369,12 @@ trust_load(const char *const *cas, size_t ca_count, const char *const *crls,
 		text_add(error, "no file with CA certificates");
 		return NULL;
 	}
-	t = trust_new(false);
+	t = trust_new();
 	if (!t || !copy_paths(t, cas, ca_count, crls, crl_count)) {
 		text_add(error, "no memory");
 		goto fail;
 	}
-	t->content = read_content(t, error);
+	t->content = read_content(t, no_text, error);
 	if (!t->content)
 		goto fail;
 	return t;
@@ -378,20 +383,39 @@ fail:
 	return NULL;
 }
 
-struct trust *
-trust_system(struct text *error)
+/* Takes `t`, which may be NULL, and fills it. */
+static struct trust *
+fill(struct trust *t, struct span pem, struct text *error)
 {
-	struct trust *t = trust_new(true);
-
 	if (!t) {
 		text_add(error, "no memory");
 		return NULL;
 	}
-	t->content = read_content(t, error);
+	t->content = read_content(t, pem, error);
 	if (t->content)
 		return t;
 	trust_put(t);
 	return NULL;
+}
+
+struct trust *
+trust_system(struct text *error)
+{
+	struct trust *t = trust_new();
+
+	if (t)
+		t->is_system = true;
+	return fill(t, no_text, error);
+}
+
+struct trust *
+trust_parse(struct span cas, struct text *error)
+{
+	struct trust *t = trust_new();
+
+	if (t)
+		t->is_fixed = true;
+	return fill(t, cas, error);
 }
 
 struct trust *
@@ -420,8 +444,10 @@ trust_refresh(struct trust *t, struct text *error)
 {
 	struct content *fresh, *old;
 
+	if (t->is_fixed)
+		return 0;
 	pthread_mutex_lock(&t->refresh_lock);
-	fresh = read_content(t, error);
+	fresh = read_content(t, no_text, error);
 	if (fresh) {
 		pthread_mutex_lock(&t->lock);
 		old = t->content;

@@ -9,7 +9,7 @@
 
 /* A file while it is read, for messages that name it. */
 struct reading {
-	const char *path;
+	const char *path; /* NULL: from somebody else's memory */
 	struct text *error;
 	size_t blocks; /* of PEM, so far */
 	bool skip_others;
@@ -19,7 +19,8 @@ static int PRINTF_LIKE(2, 3) refuse(struct reading *r, const char *format, ...)
 {
 	va_list args;
 
-	text_addf(r->error, "%s: ", r->path);
+	if (r->path)
+		text_addf(r->error, "%s: ", r->path);
 	va_start(args, format);
 	text_vaddf(r->error, format, args);
 	va_end(args);
@@ -100,7 +101,7 @@ refuse_block(struct reading *r, const char *label, const char *wanted)
 		    wanted);
 	if (ends_with(name, "CERTIFICATE"))
 		return refuse(r, "a certificate where %s belongs", wanted);
-	text_addf(r->error, "%s: a block \"", r->path);
+	refuse(r, "a block \"");
 	text_add_escaped(r->error, name, 40);
 	text_addf(r->error, "\" where %s belongs", wanted);
 	return -1;
@@ -209,8 +210,8 @@ add_ca(struct reading *r, X509 *x, STACK_OF(X509) * cas)
 		return 0;
 	if (why)
 		return refuse(r, "\"%s\" is not a CA: %s", subject, why);
-	/* The system's are not the operator's to renew. */
-	if (!r->skip_others)
+	/* The system's are not the operator's to renew, nor are an agent's. */
+	if (!r->skip_others && r->path)
 		warn_if_expired(r->path, subject, x);
 	if (!X509_up_ref(x))
 		return refuse_without_memory(r);
@@ -241,6 +242,26 @@ on_ca_block(struct reading *r, const char *label, struct span der, void *arg)
 	return result;
 }
 
+static int
+read_cas(struct reading *r, struct span pem, STACK_OF(X509) * cas)
+{
+	int result = read_blocks(r, pem, on_ca_block, cas);
+
+	if (result == 0 && r->blocks == 0)
+		result = refuse(r, "no certificate in it");
+	return result;
+}
+
+int
+trust_read_cas_text(struct span pem, STACK_OF(X509) * cas, struct text *error)
+{
+	struct reading r = { .error = error };
+
+	if (pem.len > FILE_MAX_BYTES)
+		return refuse(&r, "too large");
+	return read_cas(&r, pem, cas);
+}
+
 int
 trust_read_cas(const char *path, bool skip_others, STACK_OF(X509) * cas,
     struct text *error)
@@ -253,10 +274,8 @@ trust_read_cas(const char *path, bool skip_others, STACK_OF(X509) * cas,
 
 	if (file_read(path, FILE_PUBLIC, &pem, error) < 0)
 		return -1;
-	result = read_blocks(&r, pem, on_ca_block, cas);
+	result = read_cas(&r, pem, cas);
 	file_wipe(&pem);
-	if (result == 0 && r.blocks == 0)
-		result = refuse(&r, "no certificate in it");
 	return result;
 }
 

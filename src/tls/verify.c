@@ -57,6 +57,21 @@ judge_keys(X509_STORE_CTX *store)
 	return why;
 }
 
+/* The peer proves with its signature that the key of that leaf is its own. */
+static bool
+is_pinned(X509_STORE_CTX *store, struct handshake *h)
+{
+	const X509 *leaf = X509_STORE_CTX_get0_cert(store);
+	uint8_t hash[EVP_MAX_MD_SIZE];
+
+	if (X509_digest(leaf, EVP_sha256(), hash, NULL) == 1 &&
+	    memcmp(hash, h->pin, sizeof(h->pin)) == 0)
+		return true;
+	h->why = "the certificate is not the pinned one";
+	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+	return false;
+}
+
 /*
  * The alert follows from the error that is left in `store`: OpenSSL's table
  * gives revoked 44, expired 45, unknown CA 48, wrong purpose 43 and 42 for the
@@ -74,7 +89,8 @@ verify_peer(X509_STORE_CTX *store, void *context)
 	h->why = judge_keys(store);
 	if (h->why)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
-	else if (X509_verify_cert(store) == 1)
+	else if (h->has_pin ? is_pinned(store, h)
+			    : X509_verify_cert(store) == 1)
 		return 1;
 	else if (X509_STORE_CTX_get_error(store) == X509_V_OK)
 		X509_STORE_CTX_set_error(store, X509_V_ERR_UNSPECIFIED);
