@@ -114,3 +114,22 @@ tests_unit_test_stream_hostile_SOURCES = tests/unit/test_stream_hostile.c \
 	$(STREAM_TEST)
 tests_unit_test_stream_hostile_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_stream_hostile_LDADD = $(TLS_TEST_LIBS)
+
+# Between agent and edge.
+EXTRA_DIST += tests/unit/hex.h tests/unit/openssl_faults.h
+
+check_PROGRAMS += tests/unit/test_secret
+tests_unit_test_secret_SOURCES = tests/unit/test_secret.c
+tests_unit_test_secret_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_secret_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_data_keys
+tests_unit_test_data_keys_SOURCES = tests/unit/test_data_keys.c
+tests_unit_test_data_keys_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_data_keys_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=random_bytes
+tests_unit_test_data_keys_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_token
+tests_unit_test_token_SOURCES = tests/unit/test_token.c
+tests_unit_test_token_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_token_LDADD = $(TLS_TEST_LIBS)
