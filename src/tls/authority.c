@@ -243,34 +243,18 @@ fail_folder(struct text *error, const struct place *p, const char *what)
 	return false;
 }
 
-/* As mkdir -p -m 700. */
-static bool
-make_folders(const char *folder)
-{
-	char *path = strdup(folder);
-
-	if (!path)
-		return false;
-	for (char *at = path + 1; *path != '\0' && *at != '\0'; at++) {
-		if (*at != '/')
-			continue;
-		*at = '\0';
-		mkdir(path, 0700);
-		*at = '/';
-	}
-	free(path);
-	return mkdir(folder, 0700) == 0 || errno == EEXIST;
-}
-
 /* Opens the folder and locks it: two processes that start together make one CA
  * after the other, and the second finds that of the first. */
 static bool
 open_folder(struct place *p, struct text *error)
 {
 	struct stat st;
+	int err = file_make_folders(p->folder);
 
-	if (!make_folders(p->folder))
+	if (err < 0) {
+		errno = -err;
 		return fail_folder(error, p, "made");
+	}
 	p->fd = open(p->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (p->fd < 0 || fstat(p->fd, &st) < 0)
 		return fail_folder(error, p, "opened");

@@ -100,3 +100,25 @@ file_wipe(struct span *bytes)
 	free(data);
 	*bytes = span_of(NULL, 0);
 }
+
+/* What stands in the way of one of those above shows when the last is made. */
+int
+file_make_folders(const char *path)
+{
+	char *copy = strdup(path);
+	int err = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	for (char *at = copy + 1; *copy != '\0' && *at != '\0'; at++) {
+		if (*at != '/')
+			continue;
+		*at = '\0';
+		mkdir(copy, 0700);
+		*at = '/';
+	}
+	free(copy);
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		err = -errno;
+	return err;
+}

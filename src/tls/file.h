@@ -25,4 +25,7 @@ int file_read(const char *path, enum file_secrecy secrecy, struct span *out,
 /* Overwrites and frees what file_read gave; empty is harmless. */
 void file_wipe(struct span *bytes);
 
+/* As mkdir -p -m 700. 0 if the folder is there then, or -errno. */
+int file_make_folders(const char *path) MUST_CHECK;
+
 #endif
