@@ -44,9 +44,12 @@ enum message_type {
 #define MESSAGE_ERROR_SIZE 256	 /* is enough for the error of any x_read */
 
 /* Limits in bytes; what is longer is refused. */
+#define MESSAGE_WORD_MAX 128
+#define MESSAGE_LINE_MAX 1024
+#define MESSAGE_ERROR_TEXT_MAX 4096
 #define MESSAGE_METADATA_MAX 4096
 #define MESSAGE_DESCRIPTION_MAX 255
-#define MESSAGE_ID_MAX 256
+#define MESSAGE_ID_MAX 64 /* as much as DATA_ENDPOINT_MAX_BYTES */
 #define MESSAGE_TOKEN_MAX 1024
 #define MESSAGE_COOKIE_MAX 1024
 #define MESSAGE_PEM_MAX (256 * 1024) /* decoded */
@@ -155,14 +158,14 @@ void srv_info_response_fini(struct srv_info_response *s);
 
 /* `Opts` of an endpoint with TLS. */
 struct bind_options {
-	char *url;		     /* "tls://app.example.com"; all four */
-	char *domain;		     /* may be "": a random name */
-	char *hostname, *subdomain;  /* older forms */
-	unsigned proxy_proto;	     /* 0, 1 or 2 */
-	char *terminate_at; /* Lunette: TerminateAt, "edge", "agent" or
-			       "upstream"; "": not said */
-	bool mutual_tls_at_agent;    /* only said, nothing to do */
-	bool has_mutual_tls_at_edge; /* MutualTLSAtEdge is not null */
+	char *url;		    /* "tls://app.example.com"; all four */
+	char *domain;		    /* may be "": a random name */
+	char *hostname, *subdomain; /* older forms */
+	unsigned proxy_proto;	    /* 0, 1 or 2 */
+	/* Lunette: TerminateAt, "edge", "agent" or "upstream"; "": not said. */
+	char *terminate_at;
+	bool mutual_tls_at_agent;	    /* only said, nothing to do */
+	bool has_mutual_tls_at_edge;	    /* MutualTLSAtEdge is not null */
 	struct message_bytes mutual_tls_ca; /* its PEM */
 	/* TLSTermination is not null: TLS ends at the edge, with the edge's own
 	 * certificate if there is none. */
@@ -172,6 +175,7 @@ struct bind_options {
 	/* TrafficPolicy or Policy is there and says something. What it says is
 	 * not read: whoever does not obey it must refuse it. Not written. */
 	bool has_traffic_policy;
+	bool has_sealed_key; /* refused by bind_read */
 };
 
 struct bind {

@@ -12,6 +12,7 @@
 
 #include "tunnel/message.h"
 
+#define STREAM_PREFIX_BYTES 8		    /* the length */
 #define STREAM_HEADER_MAX_BYTES (16 * 1024) /* of JSON */
 
 /* EdgeType: an agent's endpoint, or a TLS edge's. */
@@ -39,7 +40,7 @@ int stream_header_write(
 /* Takes a header in whatever pieces it comes. All zero is a new one; one
  * thread. */
 struct stream_header_reader {
-	uint8_t prefix[8];
+	uint8_t prefix[STREAM_PREFIX_BYTES];
 	size_t prefix_len;
 	uint8_t *json;
 	size_t json_len, wanted;

@@ -1,0 +1,22 @@
+noinst_LIBRARIES += libtunnel.a
+libtunnel_a_CPPFLAGS = $(AM_CPPFLAGS) $(JANSSON_CFLAGS)
+libtunnel_a_SOURCES =
+
+# What is said in a session: fields.c is the part that knows jansson.
+libtunnel_a_SOURCES += \
+	src/tunnel/fields.c src/tunnel/fields.h src/tunnel/fields_write.c \
+	src/tunnel/json_input.c src/tunnel/json_input.h \
+	src/tunnel/message.c src/tunnel/message.h \
+	src/tunnel/message_auth.c \
+	src/tunnel/message_bind.c \
+	src/tunnel/message_data.c \
+	src/tunnel/ngrok_error.c src/tunnel/ngrok_error.h \
+	src/tunnel/stream_header.c src/tunnel/stream_header.h
+
+# Who agents are, and what they may do.
+libtunnel_a_SOURCES += \
+	src/tunnel/acl.c src/tunnel/acl.h \
+	src/tunnel/names.c src/tunnel/names.h \
+	src/tunnel/state_key.c src/tunnel/state_key.h \
+	src/tunnel/token_file.c src/tunnel/token_file.h \
+	src/tunnel/tokens.c src/tunnel/tokens.h
