@@ -106,9 +106,10 @@ snapshot_set_authtoken(struct snapshot *s, struct span token)
 	for (size_t i = 0; i < token.len; i++)
 		if (token.data[i] <= ' ' || token.data[i] >= 0x7f)
 			return "may hold printable ASCII only, and no blanks";
-	copy = strndup((const char *)token.data, token.len);
+	copy = calloc(token.len + 1, 1);
 	if (copy == NULL)
-		return "found no memory";
+		return "finds no memory";
+	memcpy(copy, token.data, token.len);
 	if (s->agent.authtoken != NULL)
 		explicit_bzero(s->agent.authtoken, strlen(s->agent.authtoken));
 	free(s->agent.authtoken);

@@ -397,6 +397,16 @@ check_versions(struct reader *r, const struct endpoint *e, const struct node *n)
 		    "'min_version' is above 'max_version'");
 }
 
+/* Where the endpoint's own certificate was written. */
+static const struct node *
+certificate_node(const struct node *n)
+{
+	const struct node *own = node_get(n, "agent_tls_termination");
+
+	return own != NULL ? node_get(own, "server_certificate")
+			   : node_get(n, "certificate");
+}
+
 /* Shown all the same, since the operator said so. */
 static void
 warn_of_other_name(
@@ -416,7 +426,7 @@ warn_of_other_name(
 			covers = true;
 	key_choice_put(&choice);
 	if (!covers)
-		reader_warn(r, &node_get(n, "certificate")->origin,
+		reader_warn(r, &certificate_node(n)->origin,
 		    "the certificate '%s' is not for '%s': clients will not "
 		    "accept it",
 		    label, e->domain.text);
@@ -431,7 +441,10 @@ check_certificate(
 	const struct node *at = node_get(n, "terminate_at");
 
 	if (label != NULL) {
-		certificates_need_label(r, node_get(n, "certificate"), label);
+		/* One of its own was there, or has been complained of. */
+		if (node_get(n, "agent_tls_termination") == NULL)
+			certificates_need_label(
+			    r, node_get(n, "certificate"), label);
 		warn_of_other_name(r, e, n);
 		return;
 	}

@@ -31,6 +31,18 @@ tests_unit_test_termination_SOURCES = tests/unit/test_termination.c \
 tests_unit_test_termination_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_termination_LDADD = $(CONFIG_UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_agents
+tests_unit_test_agents_SOURCES = tests/unit/test_agents.c \
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_agents_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_agents_LDADD = $(CONFIG_UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_agent_file
+tests_unit_test_agent_file_SOURCES = tests/unit/test_agent_file.c \
+	$(CONFIG_FIXTURE) $(TLS_SUPPORT)
+tests_unit_test_agent_file_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_agent_file_LDADD = $(CONFIG_UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_config_memory
 tests_unit_test_config_memory_SOURCES = tests/unit/test_config_memory.c \
 	$(CONFIG_FIXTURE) $(TLS_SUPPORT)

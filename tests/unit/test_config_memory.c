@@ -122,6 +122,35 @@ static const char ending[] =
     "- { url: tls://b.test, upstream: \"192.0.2.1:1\",\n"
     "    terminate_at: edge, mutual_tls: { cas: ca.pem, crls: ca.crl } }\n";
 
+static const char taking[] =
+    "version: 1\n"
+    "edge:\n"
+    "  agents: { server_names: [ a.test ], authtokens_file: a.pem,\n"
+    "    certificate: app }\n"
+    "  base_domain: t.test\n"
+    "certificates: [ { name: app, crt: a.pem } ]\n";
+
+static const char binding[] = "version: 1\n"
+			      "agent:\n"
+			      "  edges: [ e.test, f.test ]\n"
+			      "  authtoken_file: a.pin\n"
+			      "  connect_cas: ca.pem\n"
+			      "  proxy_url: \"http://p.test:1\"\n"
+			      "  metadata: text\n"
+			      "certificates: [ { name: app, crt: a.pem } ]\n"
+			      "endpoints:\n"
+			      "- name: one\n"
+			      "  url: a.test\n"
+			      "  upstream: { url: 80, proxy_protocol: 1 }\n"
+			      "  agent_tls_termination:\n"
+			      "    server_certificate: a.pem\n"
+			      "    mutual_tls_certificate_authorities: ca.pem\n"
+			      "- name: two\n"
+			      "  upstream: 81\n"
+			      "  terminate_at: edge\n"
+			      "  certificate: app\n"
+			      "  mutual_tls: { cas: ca.pem }\n";
+
 static const char bad[] =
     "version: 2\n"
     "edge: { default_endpoint: b.test, hide: 1, workers: x }\n"
@@ -185,31 +214,69 @@ START_TEST(any_allocation_may_fail)
 }
 END_TEST
 
+static const char *const with_files[] = { ending, taking, binding };
+
 START_TEST(any_allocation_for_certificates_may_fail)
 {
 	struct made *ca = make((struct recipe){ .ca = true });
 	struct made *a = make((struct recipe){ .names = "DNS:a.test" });
+	const char *text = with_files[_i];
 	unsigned total;
 	bool built;
 
 	make_file("a.pem", join(a->crt, a->key_pem, NULL));
 	make_file("ca.pem", ca->crt);
 	make_file("ca.crl", make_crl(ca, NULL, 0, 0, 0));
+	make_file("a.pin", "token");
 	folder = make_folder();
 	ck_assert_int_eq(mkdir(path_of("pairs"), 0700), 0);
 	ck_assert_int_eq(link(path_of("a.pem"), path_of("pairs/x.pem")), 0);
-	total = count_allocations(ending, &built);
+	total = count_allocations(text, &built);
 	ck_assert(built);
 	for (unsigned n = 1; n <= total; n++) {
 		size_t problem_count;
 
 		allocation_count = 0;
 		fail_at = n;
-		built = build(ending, &problem_count);
+		built = build(text, &problem_count);
 		/* tls/ can do without some of it. */
 		ck_assert_msg(
 		    built != (problem_count > 0) || n == 1, "allocation %u", n);
 	}
+}
+END_TEST
+
+static int
+choose_under_fault(unsigned n, bool *failed)
+{
+	static const char *const names[] = { "a", "b" };
+	static const char text[] =
+	    "version: 1\nagent: { edges: [ e.test ] }\nendpoints:\n"
+	    "- { name: a, url: a.test, upstream: 1 }\n"
+	    "- { name: b, url: b.test, upstream: 1 }\n"
+	    "- { name: c, url: c.test, upstream: 1 }\n";
+	struct snapshot *s = fixture_snapshot(text);
+	struct problems *p = problems_new();
+	int err;
+
+	allocation_count = 0;
+	fail_at = n;
+	err = snapshot_choose(s, names, 2, p);
+	fail_at = 0;
+	*failed = allocation_count >= n;
+	ck_assert_int_eq(err<0, problems_count(p)> 0);
+	ck_assert_uint_eq(s->endpoint_count, err < 0 ? 3 : 2);
+	problems_free(p);
+	snapshot_put(s);
+	return err;
+}
+
+START_TEST(any_allocation_of_a_choice_may_fail)
+{
+	bool failed = true;
+
+	for (unsigned n = 1; failed; n++)
+		ck_assert_int_eq(choose_under_fault(n, &failed) < 0, failed);
 }
 END_TEST
 
@@ -305,7 +372,9 @@ static void
 add_tests(TCase *tcase)
 {
 	tcase_add_test(tcase, any_allocation_may_fail);
-	tcase_add_test(tcase, any_allocation_for_certificates_may_fail);
+	tcase_add_loop_test(tcase, any_allocation_for_certificates_may_fail, 0,
+	    (int)ARRAY_COUNT(with_files));
+	tcase_add_test(tcase, any_allocation_of_a_choice_may_fail);
 	tcase_add_test(tcase, any_allocation_may_fail_on_the_way_to_a_refusal);
 	tcase_add_test(tcase, any_allocation_of_a_file_may_fail);
 	tcase_add_test(tcase, any_allocation_of_a_flag_may_fail);

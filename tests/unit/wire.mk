@@ -5,6 +5,7 @@ check_PROGRAMS += \
 	tests/unit/test_hello \
 	tests/unit/test_host \
 	tests/unit/test_proxy \
+	tests/unit/test_proxy_url \
 	tests/unit/test_routes \
 	tests/unit/test_upstream_address
 EXTRA_DIST += tests/unit/bytes.h tests/unit/hello_bytes.h
@@ -30,6 +31,10 @@ tests_unit_test_host_LDADD = $(WIRE_TEST_LIBS)
 tests_unit_test_proxy_SOURCES = tests/unit/test_proxy.c
 tests_unit_test_proxy_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_proxy_LDADD = $(WIRE_TEST_LIBS)
+
+tests_unit_test_proxy_url_SOURCES = tests/unit/test_proxy_url.c
+tests_unit_test_proxy_url_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_proxy_url_LDADD = $(WIRE_TEST_LIBS)
 
 tests_unit_test_routes_SOURCES = tests/unit/test_routes.c
 tests_unit_test_routes_CPPFLAGS = $(UNIT_CPPFLAGS)
