@@ -3,6 +3,7 @@ noinst_LIBRARIES += libwire.a
 libwire_a_CFLAGS = $(AM_CFLAGS) -Wconversion
 libwire_a_SOURCES = \
 	src/wire/alert.c src/wire/alert.h \
+	src/wire/frame.c src/wire/frame.h \
 	src/wire/hello.c src/wire/hello_build.c src/wire/hello.h \
 	src/wire/host.c src/wire/host.h \
 	src/wire/ja4.c src/wire/ja4.h \

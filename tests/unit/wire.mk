@@ -2,6 +2,8 @@
 check_PROGRAMS += \
 	tests/unit/test_alert \
 	tests/unit/test_data_record \
+
+	tests/unit/test_frame \
 	tests/unit/test_hello \
 	tests/unit/test_host \
 	tests/unit/test_proxy \
@@ -19,6 +21,10 @@ tests_unit_test_alert_LDADD = $(WIRE_TEST_LIBS)
 tests_unit_test_data_record_SOURCES = tests/unit/test_data_record.c
 tests_unit_test_data_record_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_data_record_LDADD = $(WIRE_TEST_LIBS)
+
+tests_unit_test_frame_SOURCES = tests/unit/test_frame.c
+tests_unit_test_frame_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_frame_LDADD = $(WIRE_TEST_LIBS)
 
 tests_unit_test_hello_SOURCES = tests/unit/test_hello.c
 tests_unit_test_hello_CPPFLAGS = $(UNIT_CPPFLAGS)
