@@ -11,6 +11,7 @@ include tests/unit/config.mk
 include tests/unit/policy.mk
 include tests/unit/engine.mk
 include tests/unit/renewal.mk
+include tests/unit/tunnel.mk
 include tests/unit/cmd.mk
 endif
 

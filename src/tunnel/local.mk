@@ -20,3 +20,10 @@ libtunnel_a_SOURCES += \
 	src/tunnel/state_key.c src/tunnel/state_key.h \
 	src/tunnel/token_file.c src/tunnel/token_file.h \
 	src/tunnel/tokens.c src/tunnel/tokens.h
+
+# Streams in a session.
+libtunnel_a_SOURCES += \
+	src/tunnel/mux.c src/tunnel/mux.h src/tunnel/mux_private.h \
+	src/tunnel/mux_input.c \
+	src/tunnel/mux_output.c \
+	src/tunnel/mux_window.c

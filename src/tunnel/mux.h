@@ -92,7 +92,7 @@ void mux_set_round_trip(struct mux *m, uint64_t ms);
  * says why, mux_fill still gives the GOAWAY that tells the peer, and later
  * calls give the same.
  */
-int mux_feed(struct mux *m, struct span bytes, uint64_t now_ms) MUST_CHECK;
+int mux_feed(struct mux *m, struct span bytes) MUST_CHECK;
 const char *mux_fault(const struct mux *m); /* a literal, or NULL */
 
 /* False while so many answers wait to be sent that no more should be read. */
@@ -104,7 +104,8 @@ size_t mux_fill(struct mux *m, uint8_t *buffer, size_t size);
 bool mux_has_output(const struct mux *m);
 
 /* Takes no new streams of the peer any more, and tells it so; those that are
- * open go on. ngrok's agents in Rust drop all streams when they are told. */
+ * open go on. `text` is lent until mux_free. ngrok's agents in Rust drop all
+ * streams when they are told. */
 void mux_go_away(struct mux *m, enum frame_error error, const char *text);
 bool mux_may_open(const struct mux *m); /* the peer takes streams, in limits */
 

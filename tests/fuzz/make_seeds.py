@@ -390,8 +390,49 @@ def fuzz_pem():
     yield b"\x30\x82\x01\x00"
 
 
+RST, DATA, WNDINC, GOAWAY = range(4)
+FIN, SYN = 1, 2
+
+
+def frame(kind, stream, payload=b"", flags=0, length=None):
+    if length is None:
+        length = len(payload)
+    return (struct.pack(">I", length << 8 | kind << 4 | flags)
+            + struct.pack(">I", stream) + payload)
+
+
+def fuzz_frame():
+    typed = b"\0\0\0\1"
+    beat = b"\xff\xff\xff\xff"
+    opened = frame(DATA, 3, typed + b"{}", SYN)
+    yield opened + frame(DATA, 3, b"", FIN)
+    yield opened + frame(RST, 3, typed)
+    yield opened + frame(WNDINC, 3, b"\0\1\0\0") + frame(DATA, 3, b"x" * 500)
+    yield opened + frame(WNDINC, 3, b"\x7f\xff\xff\xff")
+    yield opened + frame(DATA, 3, b"", FIN) + frame(DATA, 3, b"x")
+    yield frame(DATA, 5, beat + b"abcd", SYN) + frame(DATA, 3, typed, SYN)
+    yield frame(GOAWAY, 0, b"\0\0\0\2\0\0\0\1bye") + opened
+    yield opened + frame(GOAWAY, 0, b"\0" * 8)
+    yield b"".join(frame(DATA, 3 + 2 * i, typed + b"x" * 100, SYN)
+                   for i in range(40))
+    yield b"".join(frame(DATA, 3 + 2 * i, typed, SYN)
+                   + frame(RST, 3 + 2 * i, typed) for i in range(100))
+    yield opened + frame(DATA, 3, b"", 0, 0xFFFFFF)
+    yield frame(DATA, 2, typed, SYN)
+    yield frame(DATA, 0x80000003, typed, SYN)
+    yield frame(RST, 3, typed) + frame(WNDINC, 3, typed)
+    yield frame(WNDINC, 2, b"\0\0\0\1") + frame(DATA, 2, b"x")
+    yield frame(GOAWAY, 0, b"\0" * 8 + b"x" * 4096)
+    yield frame(GOAWAY, 0, b"\0" * 8 + b"x" * 4097)
+    for kind in (RST, WNDINC, GOAWAY):
+        for length in (0, 3, 5, 7):
+            yield frame(kind, 0 if kind == GOAWAY else 3, b"x" * length)
+    for kind in range(4, 16):
+        yield frame(kind, 3, b"x")
+
+
 TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer, fuzz_pem,
-           fuzz_data_record]
+           fuzz_data_record, fuzz_frame]
 
 
 def main():

@@ -2,7 +2,6 @@
 check_PROGRAMS += \
 	tests/unit/test_alert \
 	tests/unit/test_data_record \
-
 	tests/unit/test_frame \
 	tests/unit/test_hello \
 	tests/unit/test_host \
