@@ -2,49 +2,13 @@
 
 #include <time.h>
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+#include "base/utf8.h"
 
 void
 json_init(struct json *j, struct text *out)
 {
 	j->out = out;
 	j->need_comma = false;
-}
-
-/*
- * The length of the well-formed UTF-8 sequence at the start of `s`, 0 if there
- * is none (Unicode 15, table 3-7: no overlong forms, no surrogates).
- */
-static size_t
-utf8_len(struct span s)
-{
-	uint8_t first = s.data[0], low = 0x80, high = 0xbf;
-	size_t len;
-
-	if (first < 0x80)
-		return 1;
-	if (first >= 0xc2 && first <= 0xdf)
-		len = 2;
-	else if (first >= 0xe0 && first <= 0xef)
-		len = 3;
-	else if (first >= 0xf0 && first <= 0xf4)
-		len = 4;
-	else
-		return 0;
-	if (first == 0xe0)
-		low = 0xa0;
-	else if (first == 0xed)
-		high = 0x9f;
-	else if (first == 0xf0)
-		low = 0x90;
-	else if (first == 0xf4)
-		high = 0x8f;
-	if (s.len < len || s.data[1] < low || s.data[1] > high)
-		return 0;
-	for (size_t i = 2; i < len; i++)
-		if ((s.data[i] & 0xc0) != 0x80)
-			return 0;
-	return len;
 }
 
 static bool
@@ -69,7 +33,7 @@ add_piece(struct text *out, struct span s)
 		return len;
 	}
 	if (s.data[0] >= 0x80)
-		text_add(out, REPLACEMENT);
+		text_add(out, UTF8_REPLACEMENT);
 	else if (s.data[0] == '"' || s.data[0] == '\\')
 		text_addf(out, "\\%c", s.data[0]);
 	else

@@ -15,4 +15,5 @@ libbase_a_SOURCES = \
 	src/base/span.h \
 	src/base/tally.c src/base/tally.h \
 	src/base/text.c src/base/text.h \
-	src/base/units.c src/base/units.h
+	src/base/units.c src/base/units.h \
+	src/base/utf8.c src/base/utf8.h
