@@ -12,6 +12,7 @@ include tests/unit/policy.mk
 include tests/unit/engine.mk
 include tests/unit/renewal.mk
 include tests/unit/tunnel.mk
+include tests/unit/control.mk
 include tests/unit/cmd.mk
 endif
 
@@ -51,7 +52,8 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_authority \
 	tests/unit/test_event tests/unit/test_expiry tests/unit/test_hash \
 	tests/unit/test_health tests/unit/test_journal tests/unit/test_keyring \
 	tests/unit/test_leg tests/unit/test_leg_tls tests/unit/test_log \
-	tests/unit/test_mailbox tests/unit/test_netset tests/unit/test_ocsp \
+	tests/unit/test_mailbox tests/unit/test_meter tests/unit/test_netset \
+	tests/unit/test_ocsp \
 	tests/unit/test_pairs tests/unit/test_policy_lib \
 	tests/unit/test_policy_shared tests/unit/test_reencrypt \
 	tests/unit/test_relay tests/unit/test_renewal tests/unit/test_resolver \
