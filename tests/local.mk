@@ -61,7 +61,8 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_authority \
 	tests/unit/test_stages_upstream tests/unit/test_stapler \
 	tests/unit/test_stream tests/unit/test_tally tests/unit/test_terminate \
 	tests/unit/test_terminate_faults tests/unit/test_tickets \
-	tests/unit/test_trust tests/unit/test_upstream
+	tests/unit/test_trust tests/unit/test_upstream \
+	tests/unit/test_web_bounds tests/unit/test_web_server
 
 check-tsan: tsan/Makefile
 	cd tsan && status=0; \
