@@ -45,7 +45,8 @@ check-asan: asan/Makefile
 	$(CHECK_SANITIZED) check-e2e || status=1; exit $$status
 
 # What runs on one thread, in the test as in the program, has no race to find.
-THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_authority \
+THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \
+	tests/unit/test_authority \
 	tests/unit/test_balance tests/unit/test_certificate \
 	tests/unit/test_digest tests/unit/test_edge \
 	tests/unit/test_edge_policy tests/unit/test_engine_faults \
