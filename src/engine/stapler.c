@@ -82,21 +82,32 @@ job_init(struct job *j, struct certificate *c)
 	};
 }
 
+static bool
+same_leaf(const struct certificate *a, const struct certificate *b)
+{
+	return !strcmp(certificate_fingerprint(a), certificate_fingerprint(b));
+}
+
+static bool
+staple(struct certificate *c, struct span answer)
+{
+	char storage[256];
+	struct text error;
+
+	text_init(&error, storage, sizeof(storage));
+	return certificate_set_staple(c, answer, wall_s(), NULL, &error) == 0;
+}
+
 /* The same leaf, read from its file again: what the responder said of it still
  * holds. */
 static void
 inherit(struct job *j, const struct job *old)
 {
-	char storage[256];
-	struct text error;
 	struct span answer = span_of(old->answer, old->answer_len);
 
-	text_init(&error, storage, sizeof(storage));
 	j->failures = old->failures;
-	if (!old->answer || certificate_set_staple(j->certificate, answer,
-				wall_s(), NULL, &error) < 0)
-		return;
-	if (keep_answer(j, answer))
+	if (old->answer && staple(j->certificate, answer) &&
+	    keep_answer(j, answer))
 		j->due_ms = old->due_ms;
 }
 
@@ -192,22 +203,41 @@ tell_success(struct certificate *c, unsigned failures, int64_t next_update)
 	    LOG_TEXT("until", until));
 }
 
-/* Its job may be gone by now; then nobody needs the answer any more. */
+/* How often asking had failed before. */
+static unsigned
+take_answer(struct job *j, struct span answer, int64_t life_s)
+{
+	unsigned failures = j->failures;
+
+	j->failures = 0;
+	j->due_ms = clock_ms() + use_ms(life_s);
+	/* Without a copy the next reload asks again. */
+	(void)!keep_answer(j, answer);
+	return failures;
+}
+
+/*
+ * For all jobs of the leaf, not for that of `c` alone: while the responder was
+ * asked the pair may have been read again, and then another certificate of the
+ * same leaf has the job. It is not stapled yet, and must not ask for what has
+ * just come. If there is no such job any more nobody needs the answer.
+ */
 static unsigned
 note_success(struct stapler *s, struct certificate *c, struct span answer,
     int64_t life_s)
 {
-	struct job *j;
-	unsigned failures = 0;
+	unsigned failures = 0, before;
 
 	pthread_mutex_lock(&s->lock);
-	j = find_job(s, c);
-	if (j) {
-		failures = j->failures;
-		j->failures = 0;
-		j->due_ms = clock_ms() + use_ms(life_s);
-		/* Without a copy the next reload asks again. */
-		(void)!keep_answer(j, answer);
+	for (size_t i = 0; i < s->count; i++) {
+		struct job *j = &s->jobs[i];
+
+		if (!same_leaf(j->certificate, c) ||
+		    (j->certificate != c && !staple(j->certificate, answer)))
+			continue;
+		before = take_answer(j, answer, life_s);
+		if (before > failures)
+			failures = before;
 	}
 	pthread_mutex_unlock(&s->lock);
 	return failures;
@@ -450,12 +480,6 @@ stapler_set(
 	err = set_jobs(s, certificates, count);
 	pthread_mutex_unlock(&s->lock);
 	return err;
-}
-
-static bool
-same_leaf(const struct certificate *a, const struct certificate *b)
-{
-	return !strcmp(certificate_fingerprint(a), certificate_fingerprint(b));
 }
 
 static void

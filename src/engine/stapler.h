@@ -2,7 +2,9 @@
  * The stapler: keeps certificates stapled with answers of their OCSP
  * responders. One thread asks, one certificate after another: when half of an
  * answer's life is over, and with growing pauses where asking failed. An answer
- * that runs out is no longer sent, which tls/ sees to.
+ * is for all certificates of its leaf (by its fingerprint), those that come
+ * later as well: they are stapled at once. One that runs out is no longer sent,
+ * which tls/ sees to.
  *
  * Any thread may call, and none waits for a responder. Sources: RFC 6960, RFC
  * 5019.
@@ -29,11 +31,8 @@ struct stapler *stapler_new(void); /* NULL without memory */
  * harmless. */
 void stapler_free(struct stapler *s);
 
-/*
- * These (each once) and no others from now on; it takes references of its own.
- * Answers for the same leaf (by its fingerprint) are set at once. 0, or -ENOMEM
- * with everything as it was.
- */
+/* These (each once) and no others from now on; it takes references of its own.
+ * 0, or -ENOMEM with everything as it was. */
 int stapler_set(struct stapler *s, struct certificate *const *certificates,
     size_t count) MUST_CHECK;
 

@@ -459,6 +459,8 @@ serve_one(struct responder *r, int fd)
 		(void)!read(fd, buffer, sizeof(buffer));
 		return;
 	}
+	if (atomic_load(&r->held))
+		sem_wait(&r->released);
 	answer = answer_question(r, buffer + start, len - start);
 	dprintf(fd,
 	    "HTTP/1.0 %d x\r\nContent-Type: application/ocsp-response\r\n"
@@ -506,8 +508,16 @@ responder_init(struct responder *r, const struct bench *b)
 	atomic_store(&r->status, 200);
 	atomic_store(&r->life_s, 7 * MADE_DAY);
 	atomic_store(&r->talking_to, -1);
+	ck_assert_int_eq(sem_init(&r->released, 0, 0), 0);
 	ck_assert_int_eq(
 	    pthread_create(&r->thread, NULL, responder_main, r), 0);
+}
+
+void
+responder_release(struct responder *r)
+{
+	atomic_store(&r->held, false);
+	sem_post(&r->released);
 }
 
 void
@@ -515,9 +525,11 @@ responder_fini(struct responder *r)
 {
 	int fd = atomic_load(&r->talking_to);
 
+	responder_release(r);
 	shutdown(r->fd, SHUT_RDWR);
 	if (fd >= 0)
 		shutdown(fd, SHUT_RDWR);
 	pthread_join(r->thread, NULL);
+	sem_destroy(&r->released);
 	close(r->fd);
 }

@@ -7,6 +7,7 @@
 #define TESTS_RENEWAL_BENCH_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <unistd.h>
 
 #include "engine/generation.h"
@@ -79,6 +80,8 @@ struct responder {
 	_Atomic int status;  /* of HTTP: 200 */
 	_Atomic int life_s;  /* how long its answers live */
 	_Atomic bool silent; /* takes the question and does not answer */
+	_Atomic bool held;   /* answers when responder_release was called */
+	sem_t released;
 	_Atomic bool revoked;
 	_Atomic unsigned asked;
 	_Atomic int talking_to; /* a descriptor, or -1 */
@@ -86,6 +89,8 @@ struct responder {
 
 void responder_init(struct responder *r, const struct bench *b);
 void responder_fini(struct responder *r);
+/* Answers the question it holds; it holds no other from now on. */
+void responder_release(struct responder *r);
 /* An answer as a file holds it, about the last certificate of this CA. */
 struct span make_answer(
     const struct bench *b, const struct made *leaf, int life_s);

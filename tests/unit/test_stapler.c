@@ -321,6 +321,47 @@ START_TEST(the_same_leaf_inherits)
 }
 END_TEST
 
+/* Whoever has not been asked for when `b` is stapled was not due: it would have
+ * been its turn before. */
+static void
+nobody_else_is_due(struct one *o, unsigned total)
+{
+	ck_assert_int_eq(stapler_replace(o->stapler, NULL, o->b), 0);
+	WAIT_FOR(stapled(o->b));
+	ck_assert_uint_eq(asked(o), total + 1);
+}
+
+/* Read again by a reload, or since its files were touched, while the responder
+ * was asked: who has its place then needs the answer. */
+START_TEST(an_answer_is_for_who_came_meanwhile)
+{
+	struct one o;
+	struct made *leaf;
+	struct certificate *first, *second;
+
+	setup(&o);
+	leaf = make((struct recipe){ .issuer = o.bench.ca,
+	    .names = "DNS:a.test",
+	    .ocsp_url = o.responder.url });
+	first = read_again(&o, leaf);
+	second = read_again(&o, leaf);
+	atomic_store(&o.responder.held, true);
+	keep_only(&o, first);
+	WAIT_FOR(asked(&o) == 1);
+	if (_i == 0)
+		keep_only(&o, second);
+	else
+		ck_assert_int_eq(stapler_replace(o.stapler, first, second), 0);
+	ck_assert(!stapled(second));
+	responder_release(&o.responder);
+	WAIT_FOR(stapled(second));
+	nobody_else_is_due(&o, 1);
+	certificate_put(first);
+	certificate_put(second);
+	teardown(&o);
+}
+END_TEST
+
 START_TEST(another_leaf_is_asked_for)
 {
 	struct one o;
@@ -438,6 +479,7 @@ add_tests(TCase *t)
 	tcase_add_test(t, the_last_answer_stays);
 	tcase_add_test(t, who_is_revoked_is_not_stapled);
 	tcase_add_test(t, the_same_leaf_inherits);
+	tcase_add_loop_test(t, an_answer_is_for_who_came_meanwhile, 0, 2);
 	tcase_add_test(t, another_leaf_is_asked_for);
 	tcase_add_test(t, an_answer_that_ran_out_is_not_inherited);
 	tcase_add_test(t, it_ends_while_it_asks);
