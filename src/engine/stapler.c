@@ -121,6 +121,19 @@ find_job(struct stapler *s, const struct certificate *c)
 	return NULL;
 }
 
+/* One for the same leaf, rather with an answer than without, or NULL. */
+static struct job *
+find_leaf(struct stapler *s, const struct certificate *c)
+{
+	struct job *found = NULL;
+
+	for (size_t i = 0; i < s->count; i++)
+		if (same_leaf(s->jobs[i].certificate, c) &&
+		    (!found || !found->answer))
+			found = &s->jobs[i];
+	return found;
+}
+
 static struct job *
 next_job(struct stapler *s)
 {
@@ -494,7 +507,7 @@ remove_job(struct stapler *s, struct job *j)
 static int
 replace_job(struct stapler *s, struct certificate *old, struct certificate *c)
 {
-	struct job *jobs, *last, *j;
+	struct job *jobs, *last, *j, *twin;
 
 	jobs = realloc(s->jobs, (s->count + 1) * sizeof(*jobs));
 	if (!jobs)
@@ -502,10 +515,13 @@ replace_job(struct stapler *s, struct certificate *old, struct certificate *c)
 	s->jobs = jobs;
 	j = old ? find_job(s, old) : NULL;
 	if (c) {
+		/* Not only from `old`: where two labels share a certificate,
+		 * the first one to be read again has taken its job. */
+		twin = find_leaf(s, c);
 		last = &jobs[s->count++];
 		job_init(last, c);
-		if (j && same_leaf(old, c))
-			inherit(last, j);
+		if (twin)
+			inherit(last, twin);
 	}
 	if (j)
 		remove_job(s, j);

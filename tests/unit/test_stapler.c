@@ -362,6 +362,34 @@ START_TEST(an_answer_is_for_who_came_meanwhile)
 }
 END_TEST
 
+/* Labels that share a certificate have one each when they are read again. */
+START_TEST(who_shared_inherits)
+{
+	struct one o;
+	struct made *leaf;
+	struct certificate *shared, *first, *second;
+
+	setup(&o);
+	leaf = make((struct recipe){ .issuer = o.bench.ca,
+	    .names = "DNS:a.test",
+	    .ocsp_url = o.responder.url });
+	shared = read_again(&o, leaf);
+	first = read_again(&o, leaf);
+	second = read_again(&o, leaf);
+	keep_only(&o, shared);
+	WAIT_FOR(logged(&o.bench, STAPLED, NULL) == 1);
+	ck_assert_int_eq(stapler_replace(o.stapler, shared, first), 0);
+	ck_assert(stapled(first));
+	ck_assert_int_eq(stapler_replace(o.stapler, shared, second), 0);
+	ck_assert(stapled(second));
+	nobody_else_is_due(&o, 1);
+	certificate_put(shared);
+	certificate_put(first);
+	certificate_put(second);
+	teardown(&o);
+}
+END_TEST
+
 START_TEST(another_leaf_is_asked_for)
 {
 	struct one o;
@@ -480,6 +508,7 @@ add_tests(TCase *t)
 	tcase_add_test(t, who_is_revoked_is_not_stapled);
 	tcase_add_test(t, the_same_leaf_inherits);
 	tcase_add_loop_test(t, an_answer_is_for_who_came_meanwhile, 0, 2);
+	tcase_add_test(t, who_shared_inherits);
 	tcase_add_test(t, another_leaf_is_asked_for);
 	tcase_add_test(t, an_answer_that_ran_out_is_not_inherited);
 	tcase_add_test(t, it_ends_while_it_asks);
