@@ -225,15 +225,16 @@ pairs_try_failed(struct pairs *p)
 		p->list[i].due |= p->list[i].failed;
 }
 
-/* The same complaint about the same pair is made once. */
+/* The same complaint about the same pair, or about its staple, is made once. */
 static void
-complain(struct pair *pair, const char *what, const char *error)
+complain(const struct pair *pair, uint64_t *told_of, const char *what,
+    const char *error)
 {
 	uint64_t hash = hash_bytes(span_text(error));
 
-	if (pair->told_of == hash)
+	if (*told_of == hash)
 		return;
-	pair->told_of = hash;
+	*told_of = hash;
 	LOG_WARN(what, LOG_TEXT("label", pair->label),
 	    LOG_TEXT("path", pair->crt), LOG_TEXT("error", error));
 }
@@ -242,7 +243,7 @@ static void
 complain_of_pair(struct pair *pair, const char *error)
 {
 	pair->failed = true;
-	complain(pair,
+	complain(pair, &pair->told_of,
 	    pair->id == PAIR_NO_PLACE
 		? "certificate not loaded"
 		: "certificate not replaced, the old one stays",
@@ -315,11 +316,13 @@ staple_from_file(struct pair *pair, struct certificate *c)
 		r = certificate_set_staple(c, span_of(answer, len),
 		    clock_wall_us() / 1000000, NULL, &error);
 	free(answer);
-	if (r < 0)
-		complain(pair, "OCSP response not stapled", error.data);
-	else
-		LOG_DEBUG(
-		    "OCSP response read", LOG_TEXT("path", pair->ocsp_file));
+	if (r < 0) {
+		complain(pair, &pair->staple_told_of,
+		    "OCSP response not stapled", error.data);
+		return;
+	}
+	pair->staple_told_of = 0;
+	LOG_DEBUG("OCSP response read", LOG_TEXT("path", pair->ocsp_file));
 }
 
 /* Stapled before it serves, where that can be. `old` NULL: it is new. */
@@ -364,6 +367,9 @@ take_loaded(struct pairs *p, struct pair *pair, struct certificate *c)
 	same = old && !strcmp(certificate_fingerprint(old),
 			  certificate_fingerprint(c));
 	pair->told_of = 0;
+	/* Another certificate without its staple is news, the same is not. */
+	if (!same)
+		pair->staple_told_of = 0;
 	prepare_staple(p, pair, old, c);
 	if (place(p, pair, certificate_get(c)) < 0)
 		complain_of_pair(pair, log_errno_text(ENOMEM));

@@ -19,11 +19,12 @@ struct pair {
 	char *crt, *key; /* key NULL: in crt */
 	char *ocsp_file; /* NULL: none */
 	bool ocsp_fetch, ocsp_off;
-	size_t id;	  /* its place in the keyring, or PAIR_NO_PLACE */
-	bool due;	  /* to be read */
-	bool staple_due;  /* its staple's file is to be read */
-	bool failed;	  /* the last reading did */
-	uint64_t told_of; /* a hash of the complaint that was made last */
+	size_t id;	 /* its place in the keyring, or PAIR_NO_PLACE */
+	bool due;	 /* to be read */
+	bool staple_due; /* its staple's file is to be read */
+	bool failed;	 /* the last reading did */
+	/* Hashes of the complaints that were made last. */
+	uint64_t told_of, staple_told_of;
 };
 
 struct pairs {

@@ -409,6 +409,34 @@ START_TEST(a_staple_follows_its_certificate)
 }
 END_TEST
 
+START_TEST(a_staple_is_complained_of_once)
+{
+	struct one o;
+	struct pair *pair;
+
+	setup(&o);
+	pair = &o.pairs->list[0];
+	pair->ocsp_file = strdup(path_of("a.ocsp"));
+	pair->staple_due = true;
+	pairs_read(o.pairs, &go_on);
+	/* The pair itself is fine, which does not make that news. */
+	read_first(&o);
+	read_first(&o);
+	ck_assert_uint_eq(logged(&o.bench, NOT_STAPLED, "a.ocsp"), 1);
+	/* For another certificate it is, and so it is after a success. */
+	bench_write(&o.bench, "a", o.new);
+	read_first(&o);
+	ck_assert_uint_eq(logged(&o.bench, NOT_STAPLED, "a.ocsp"), 2);
+	write_answer(&o.bench, o.new, 3600);
+	read_first(&o);
+	ck_assert(is_stapled(&o.bench, o.id));
+	ck_assert_int_eq(unlink(path_of("a.ocsp")), 0);
+	read_first(&o);
+	ck_assert_uint_eq(logged(&o.bench, NOT_STAPLED, "a.ocsp"), 3);
+	teardown(&o);
+}
+END_TEST
+
 START_TEST(odd_files_are_no_staples)
 {
 	struct one o;
@@ -530,6 +558,7 @@ add_tests(TCase *t)
 	tcase_add_test(t, a_thousand_are_replaced);
 	tcase_add_test(t, a_staple_comes_from_a_file);
 	tcase_add_test(t, a_staple_follows_its_certificate);
+	tcase_add_test(t, a_staple_is_complained_of_once);
 	tcase_add_test(t, odd_files_are_no_staples);
 	tcase_add_test(t, who_asks);
 	tcase_add_test(t, no_memory_changes_nothing);
