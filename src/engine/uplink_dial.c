@@ -72,8 +72,7 @@ take_way(struct conn *c, struct uplink_call *call)
 		leg_cross(&c->upstream, call->bridge);
 	if (!call->tls)
 		return step;
-	if (tls_move(call->tls, c->worker->tls) < 0)
-		return fail(c, REASON_NO_MEMORY, -ENOMEM, NULL);
+	tls_move(call->tls, c->worker->tls);
 	leg_secure(&c->upstream, call->tls);
 	c->upstream.secured = c->upstream.strict = true;
 	call->tls = NULL;

@@ -175,12 +175,9 @@ deliver_injection(struct mail *mail, void *receiver)
 	struct injection *i = CONTAINER_OF(mail, struct injection, mail);
 	struct worker *w = receiver;
 
-	if (i->passage->tls && tls_move(i->passage->tls, w->tls) < 0) {
-		close(i->fd);
-		passage_free(i->passage);
-	} else {
-		(void)passage_inject(w, i->fd, i->passage);
-	}
+	if (i->passage->tls)
+		tls_move(i->passage->tls, w->tls);
+	(void)passage_inject(w, i->fd, i->passage);
 	free(i);
 }
 
@@ -207,8 +204,8 @@ accept_inject(struct agent *a, struct worker *from, int fd, struct passage *p)
 		(void)passage_inject(from, fd, p);
 		return;
 	}
-	if (p->tls && tls_move(p->tls, NULL) < 0)
-		ASSERT(!"a move to nowhere needs no memory");
+	if (p->tls)
+		tls_move(p->tls, NULL);
 	i->mail.deliver = deliver_injection;
 	i->mail.discard = discard_injection;
 	i->fd = fd;

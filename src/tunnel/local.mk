@@ -27,3 +27,13 @@ libtunnel_a_SOURCES += \
 	src/tunnel/mux_input.c \
 	src/tunnel/mux_output.c \
 	src/tunnel/mux_window.c
+
+# The agent.
+libtunnel_a_SOURCES += \
+	src/tunnel/agent.c src/tunnel/agent.h src/tunnel/agent_private.h \
+	src/tunnel/agent_accept.c \
+	src/tunnel/agent_bind.c \
+	src/tunnel/agent_data.c \
+	src/tunnel/agent_identity.c \
+	src/tunnel/agent_link.c \
+	src/tunnel/outbound.c src/tunnel/outbound.h
