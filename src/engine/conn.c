@@ -257,10 +257,10 @@ conn_new(struct worker *w, struct arrival *a)
 		edge_release(w->edge);
 		return;
 	}
-	c->listener = a->listener;
-	a->listener = NULL;
 	c->start_us = a->start_us;
 	fill_facts(c, a);
+	c->listener = a->listener;
+	a->listener = NULL;
 	conn_start(c, a->fd);
 }
 

@@ -178,7 +178,6 @@ START_TEST(in_any_doubt_it_is_refused)
 		{ "{ upstream = 'a b:1' }", "upstream:" },
 		{ "{ upstream = 8080 }", "upstream: must be a string" },
 		{ "{ upstream = { '10.0.0.5:1' } }", "upstream: must be" },
-		{ "{ terminate_at = 'agent' }", "in this version" },
 		{ "{ terminate_at = 'here' }", "must be edge, agent" },
 		{ "{ proxy_proto = 3 }", "must be from 0 to 2" },
 		{ "{ proxy_proto = 1.5 }", "must be a whole number" },
