@@ -60,7 +60,8 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \
 	tests/unit/test_relay tests/unit/test_renewal tests/unit/test_resolver \
 	tests/unit/test_slab tests/unit/test_snapshot tests/unit/test_stages \
 	tests/unit/test_stages_upstream tests/unit/test_stapler \
-	tests/unit/test_stream tests/unit/test_tally tests/unit/test_terminate \
+	tests/unit/test_stream tests/unit/test_stream_move \
+	tests/unit/test_tally tests/unit/test_terminate \
 	tests/unit/test_terminate_faults tests/unit/test_tickets \
 	tests/unit/test_trust tests/unit/test_upstream \
 	tests/unit/test_web_bounds tests/unit/test_web_server

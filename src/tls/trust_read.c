@@ -259,6 +259,8 @@ trust_read_cas_text(struct span pem, STACK_OF(X509) * cas, struct text *error)
 
 	if (pem.len > FILE_MAX_BYTES)
 		return refuse(&r, "too large");
+	if (pem.len == 0)
+		return refuse(&r, "no certificate in it");
 	return read_cas(&r, pem, cas);
 }
 

@@ -71,6 +71,13 @@ load(const char *cas, const char *crls)
 }
 
 static struct trust *
+parse(const char *cas)
+{
+	clear_error();
+	return trust_parse(span_text(cas), &error);
+}
+
+static struct trust *
 load_good(const char *cas, const char *crls)
 {
 	struct trust *t = load(cas, crls);
@@ -738,6 +745,14 @@ START_TEST(without_memory)
 
 	for (unsigned at = 1; !done; at += 1 + at / 16) {
 		fault_set(&openssl_fault, at, ENOMEM);
+		UNDER_FAULTS(t = parse(a->crt));
+		done = openssl_fault.hits == 0;
+		ck_assert(t || (!done && message[0] != '\0'));
+		trust_put(t);
+	}
+	done = false;
+	for (unsigned at = 1; !done; at += 1 + at / 16) {
+		fault_set(&openssl_fault, at, ENOMEM);
 		UNDER_FAULTS(t = load(cas, crls));
 		done = openssl_fault.hits == 0;
 		ck_assert(t || (!done && message[0] != '\0'));
@@ -760,6 +775,84 @@ START_TEST(without_memory)
 		sk_X509_NAME_pop_free(content.names, X509_NAME_free);
 	}
 	trust_put(t);
+}
+END_TEST
+
+/* As an agent sends it: the same as from a file, but that there is none. */
+START_TEST(cas_from_memory)
+{
+	struct made *a = make((struct recipe){ .ca = true });
+	struct made *b = make((struct recipe){ .ca = true });
+	struct made *stranger = make((struct recipe){ .ca = true });
+	const char *bundle = join("# two\n", a->crt, b->crt, a->crt, NULL);
+	struct trust *t = parse(bundle);
+	struct trust *same = load_good(make_file("f", bundle), NULL);
+	struct made *leaf = make((struct recipe){ .issuer = a });
+
+	ck_assert_ptr_nonnull(t);
+	ck_assert(trust_same(t, same));
+	ck_assert_uint_eq(trust_file_count(t), 0);
+	ck_assert_uint_eq(trust_ca_count(t), 2);
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(verify(t, leaf), X509_V_OK);
+		ck_assert_int_ne(
+		    verify(t, make((struct recipe){ .issuer = stranger })),
+		    X509_V_OK);
+		/* Nothing to read again, and nothing lost. */
+		ck_assert_int_eq(trust_refresh(t, &error), 0);
+	}
+	trust_put(t);
+	trust_put(same);
+}
+END_TEST
+
+START_TEST(what_is_no_ca_in_memory)
+{
+	struct made *a = make((struct recipe){ .ca = true });
+	struct made *leaf =
+	    make((struct recipe){ .issuer = a, .common_name = "a leaf" });
+	const struct {
+		const char *text, *message;
+	} cases[] = {
+		{ "", "no certificate in it" },
+		{ "nothing", "no certificate in it" },
+		{ join(a->crt, leaf->crt, NULL),
+		    "\"CN=a leaf\" is not a CA: it has no basicConstraints" },
+		{ join(a->crt, a->key_pem, NULL),
+		    "a private key where a CA certificate belongs" },
+		{ as_pem("CERTIFICATE", "junk", 4),
+		    "block 1 is not a certificate" },
+		{ as_pem("DH PARAMETERS", "x", 1),
+		    "a block \"DH PARAMETERS\" where a CA certificate "
+		    "belongs" },
+	};
+
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		ck_assert_ptr_null(parse(cases[i].text));
+		ck_assert_str_eq(message, cases[i].message);
+	}
+}
+END_TEST
+
+/* Whoever may bind could fill the log with them. */
+START_TEST(an_expired_ca_from_memory_is_not_told_of)
+{
+	struct made *old = make((struct recipe){
+	    .ca = true, .not_before = -2 * YEAR, .not_after = -MADE_DAY });
+	const char *log = path_of("log");
+	const struct log_settings settings = { .target = log,
+		.format = LOG_FORMAT_LOGFMT,
+		.level = LOG_LEVEL_WARN };
+	struct trust *t;
+	struct stat st;
+
+	ck_assert_int_eq(log_open(&settings), 0);
+	t = parse(old->crt);
+	log_close();
+	ck_assert_ptr_nonnull(t);
+	trust_put(t);
+	ck_assert_int_eq(stat(log, &st), 0);
+	ck_assert_int_eq(st.st_size, 0);
 }
 END_TEST
 
@@ -786,6 +879,9 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, the_roots_of_the_system);
 	tcase_add_test(tcase, expired_roots_of_the_system_are_not_told_of);
 	tcase_add_test(tcase, warnings_name_the_file_and_the_ca);
+	tcase_add_test(tcase, cas_from_memory);
+	tcase_add_test(tcase, what_is_no_ca_in_memory);
+	tcase_add_test(tcase, an_expired_ca_from_memory_is_not_told_of);
 #ifndef __SANITIZE_THREAD__
 	tcase_add_test(tcase, without_memory);
 #else

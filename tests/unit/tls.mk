@@ -133,3 +133,29 @@ check_PROGRAMS += tests/unit/test_token
 tests_unit_test_token_SOURCES = tests/unit/test_token.c
 tests_unit_test_token_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_token_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_session_context
+tests_unit_test_session_context_SOURCES = \
+	tests/unit/test_session_context.c $(STREAM_TEST)
+tests_unit_test_session_context_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_session_context_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_data_stream
+tests_unit_test_data_stream_SOURCES = tests/unit/test_data_stream.c \
+	$(STREAM_TEST)
+tests_unit_test_data_stream_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_data_stream_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_stream_move
+tests_unit_test_stream_move_SOURCES = tests/unit/test_stream_move.c \
+	$(STREAM_TEST)
+tests_unit_test_stream_move_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_stream_move_LDADD = $(TLS_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_session_faults
+tests_unit_test_session_faults_SOURCES = tests/unit/test_session_faults.c \
+	$(STREAM_TEST)
+tests_unit_test_session_faults_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_session_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
+	-Wl,--wrap=calloc -Wl,--wrap=realloc
+tests_unit_test_session_faults_LDADD = $(TLS_TEST_LIBS)
