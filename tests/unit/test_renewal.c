@@ -214,8 +214,8 @@ START_TEST(a_pair_is_written_in_place)
 	start(&o);
 	write_in_place(
 	    path_of("a.crt"), join(o.new->crt, o.bench.ca->crt, NULL));
-	/* Now the key is another one's. */
-	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") == 1);
+	/* Now the key is another one's, if not half of the file is. */
+	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") >= 1);
 	ck_assert(serves_leaf(&o, o.old));
 	write_in_place(path_of("a.key"), o.new->key_pem);
 	WAIT_FOR(serves_leaf(&o, o.new));
@@ -479,7 +479,8 @@ START_TEST(ticket_keys_are_read_again)
 	write_ticket_key(2);
 	WAIT_FOR(sealing_key(&o) == 2);
 	bench_write_file(&o.bench, "tickets", "too short");
-	WAIT_FOR(logged(&o.bench, "ticket keys not replaced", NULL) == 1);
+	/* A change that comes while files are looked at may be told twice. */
+	WAIT_FOR(logged(&o.bench, "ticket keys not replaced", NULL) >= 1);
 	ck_assert_int_eq(sealing_key(&o), 2);
 	ck_assert_uint_eq(logged(&o.bench, "too short", NULL), 0);
 	teardown(&o);
@@ -553,6 +554,35 @@ START_TEST(many_reloads)
 }
 END_TEST
 
+/* One that must be stapled, with a responder to ask. */
+static struct made *
+leaf_to_staple(const struct one *o, const struct responder *r)
+{
+	return make((struct recipe){ .issuer = o->bench.ca,
+	    .names = "DNS:b.test",
+	    .must_staple = true,
+	    .ocsp_url = r->url });
+}
+
+static bool
+serves_stapled(const struct bench *b, size_t id, const struct made *leaf)
+{
+	return !strcmp(serves(b, id), fingerprint(leaf)) && is_stapled(b, id);
+}
+
+/* The second question is about another leaf: if the first leaf had been due
+ * again it would have been its turn before. */
+static void
+nobody_asks_again(
+    struct one *o, struct responder *r, const struct bench *b, size_t id)
+{
+	struct made *leaf = leaf_to_staple(o, r);
+
+	bench_write(&o->bench, "b", leaf);
+	WAIT_FOR(serves_stapled(b, id, leaf));
+	ck_assert_uint_eq(atomic_load(&r->asked), 2);
+}
+
 START_TEST(staples_outlive_a_reload)
 {
 	struct one o;
@@ -562,11 +592,7 @@ START_TEST(staples_outlive_a_reload)
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	id = bench_add(&o.bench, "b",
-	    make((struct recipe){ .issuer = o.bench.ca,
-		.names = "DNS:b.test",
-		.must_staple = true,
-		.ocsp_url = r.url }));
+	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
 	start(&o);
 	WAIT_FOR(is_stapled(&o.bench, id));
 	WAIT_FOR(logged(&o.bench, "OCSP answer stapled", NULL) == 1);
@@ -574,7 +600,7 @@ START_TEST(staples_outlive_a_reload)
 	ck_assert(!is_stapled(&next, id));
 	renewal_switch(o.renewal, &next.generation);
 	ck_assert(is_stapled(&next, id));
-	ck_assert_uint_eq(atomic_load(&r.asked), 1);
+	nobody_asks_again(&o, &r, &next, id);
 	renewal_free(o.renewal);
 	o.renewal = NULL;
 	bench_copy_fini(&next);
@@ -583,39 +609,44 @@ START_TEST(staples_outlive_a_reload)
 }
 END_TEST
 
+/* A label more for a pair. */
+static size_t
+add_label(struct bench *b, char *label, size_t id)
+{
+	struct keyring *k = b->snapshot.keyring;
+	struct certificate_settings *pair =
+	    &b->pairs[b->snapshot.certificate_count++];
+
+	*pair = (struct certificate_settings){
+		.label = label,
+		.crt = strdup(path_of("b.crt")),
+		.key = strdup(path_of("b.key")),
+	};
+	ck_assert_int_eq(
+	    keyring_add(k, label, keyring_at(k, id), &pair->id), 0);
+	return pair->id;
+}
+
 /* Two labels for one pair share its certificate, and its staple. */
 START_TEST(one_certificate_is_asked_for_once)
 {
 	struct one o;
 	struct responder r;
-	struct certificate_settings *pair;
-	size_t id;
+	char label[] = "second";
+	size_t id, second;
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	id = bench_add(&o.bench, "b",
-	    make((struct recipe){ .issuer = o.bench.ca,
-		.names = "DNS:b.test",
-		.must_staple = true,
-		.ocsp_url = r.url }));
-	pair = &o.bench.pairs[o.bench.snapshot.certificate_count++];
-	*pair = (struct certificate_settings){
-		.label = strdup("second"),
-		.crt = strdup(path_of("b.crt")),
-		.key = strdup(path_of("b.key")),
-	};
-	ck_assert_int_eq(
-	    keyring_add(o.bench.snapshot.keyring, pair->label,
-		keyring_at(o.bench.snapshot.keyring, id), &pair->id),
-	    0);
+	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
+	second = add_label(&o.bench, label, id);
 	start(&o);
-	WAIT_FOR(is_stapled(&o.bench, pair->id));
+	WAIT_FOR(is_stapled(&o.bench, second));
 	WAIT_FOR(logged(&o.bench, "OCSP answer stapled", NULL) == 1);
 	renewal_switch(o.renewal, &o.bench.generation);
+	nobody_asks_again(&o, &r, &o.bench, second);
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	ck_assert_uint_eq(atomic_load(&r.asked), 1);
-	free(pair->label);
+	ck_assert_uint_eq(atomic_load(&r.asked), 2);
 	responder_fini(&r);
 	teardown(&o);
 }
@@ -625,20 +656,21 @@ START_TEST(who_is_replaced_is_stapled_anew)
 {
 	struct one o;
 	struct responder r;
-	struct recipe recipe = { .names = "DNS:b.test", .must_staple = true };
+	struct made *leaf;
 	size_t id;
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	recipe.issuer = o.bench.ca;
-	recipe.ocsp_url = r.url;
-	id = bench_add(&o.bench, "b", make(recipe));
+	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
 	start(&o);
 	WAIT_FOR(is_stapled(&o.bench, id));
-	bench_write(&o.bench, "b", make(recipe));
+	leaf = leaf_to_staple(&o, &r);
+	bench_write(&o.bench, "b", leaf);
+	WAIT_FOR(serves_stapled(&o.bench, id, leaf));
 	WAIT_FOR(logged(&o.bench, REPLACED, "b.crt") == 1);
-	WAIT_FOR(is_stapled(&o.bench, id));
-	WAIT_FOR(atomic_load(&r.asked) == 2);
+	renewal_free(o.renewal);
+	o.renewal = NULL;
+	ck_assert_uint_eq(atomic_load(&r.asked), 2);
 	responder_fini(&r);
 	teardown(&o);
 }
@@ -663,6 +695,8 @@ START_TEST(a_file_of_a_staple_is_read_again)
 	OPENSSL_free((void *)(uintptr_t)answer.data);
 	ck_assert_int_eq(rename(path_of("draft"), path), 0);
 	WAIT_FOR(is_stapled(&o.bench, o.id));
+	ck_assert_uint_eq(
+	    logged(&o.bench, "OCSP response not stapled", NULL), 1);
 	teardown(&o);
 }
 END_TEST
