@@ -29,7 +29,8 @@ tests_unit_test_stapler_LDADD = $(ENGINE_LIBS)
 tests_unit_test_renewal_SOURCES = tests/unit/test_renewal.c $(RENEWAL_BENCH)
 tests_unit_test_renewal_CPPFLAGS = $(RENEWAL_CPPFLAGS)
 tests_unit_test_renewal_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms \
-	-Wl,--wrap=poll -Wl,--wrap=__poll_chk -Wl,--wrap=inotify_init1 -Wl,--wrap=eventfd \
+	-Wl,--wrap=poll -Wl,--wrap=__poll_chk -Wl,--wrap=inotify_init1 \
+	-Wl,--wrap=open -Wl,--wrap=eventfd \
 	-Wl,--wrap=pthread_create -Wl,--wrap=malloc -Wl,--wrap=calloc \
 	-Wl,--wrap=realloc -Wl,--wrap=strdup
 tests_unit_test_renewal_LDADD = $(ENGINE_LIBS)
