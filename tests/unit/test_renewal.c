@@ -794,17 +794,15 @@ END_TEST
 START_TEST(it_starts_without_memory)
 {
 	struct one o;
+	struct responder responder;
 	struct renewal *r;
 	unsigned started = 0;
 	struct bench next;
 
 	setup(&o);
+	responder_init(&responder, &o.bench);
 	bench_trust(&o.bench, "cas.pem");
-	bench_add(&o.bench, "b",
-	    make((struct recipe){ .issuer = o.bench.ca,
-		.names = "DNS:b.test",
-		.must_staple = true,
-		.ocsp_url = "http://127.0.0.1:1/" }));
+	bench_add(&o.bench, "b", leaf_to_staple(&o, &responder));
 	bench_copy(&o.bench, &next);
 	for (unsigned every = 1; every < 40; every++) {
 		fault_set(&malloc_fault, every, ENOMEM);
@@ -821,6 +819,7 @@ START_TEST(it_starts_without_memory)
 	}
 	ck_assert_uint_gt(started, 0);
 	ck_assert_uint_lt(started, 39);
+	responder_fini(&responder);
 	bench_copy_fini(&next);
 	teardown(&o);
 }
