@@ -49,6 +49,13 @@ check_scripts(struct check *c, const struct snapshot *s)
 	}
 }
 
+/* The section of the process itself, whose keys messages name. */
+static const char *
+self_of(const struct snapshot *s)
+{
+	return s->agent.enabled ? "agent" : "edge";
+}
+
 /* As a start would read them. */
 static void
 check_ticket_keys(struct check *c, const struct snapshot *s)
@@ -58,7 +65,7 @@ check_ticket_keys(struct check *c, const struct snapshot *s)
 	if (t == NULL)
 		return;
 	text_clear(&c->out);
-	text_add(&c->out, "edge.session_tickets.keys: ");
+	text_addf(&c->out, "%s.session_tickets.keys: ", self_of(s));
 	if (tickets_use_file(t, s->ticket_keys, &c->out) != 0)
 		say(c, c->out.data);
 	tickets_free(t);
@@ -104,12 +111,13 @@ may_make(const char *path)
 
 /* Not an error: the machine that checks need not be the one that will run. */
 static void
-check_file(const char *key, const char *path, int err)
+check_file(const char *section, const char *key, const char *path, int err)
 {
 	if (err != 0)
 		fprintf(stderr,
-		    "warning: this machine could not start it: %s: %s: %s%s\n",
-		    key, path, strerror(-err),
+		    "warning: this machine could not start it: %s%s: %s: "
+		    "%s%s\n",
+		    section, key, path, strerror(-err),
 		    err == -ENOENT ? "; make its folder first" : "");
 }
 
@@ -137,15 +145,17 @@ is_log_file(const char *target)
 static void
 check_surroundings(const struct snapshot *s)
 {
+	const char *self = self_of(s);
+
 	check_user(s->user);
 	if (is_log_file(s->log_target))
-		check_file("edge.log.target", s->log_target,
+		check_file(self, ".log.target", s->log_target,
 		    may_append(s->log_target));
 	if (s->local_ca)
-		check_file("edge.state", s->state, may_make(s->state));
+		check_file(self, ".state", s->state, may_make(s->state));
 	for (size_t i = 0; i < s->event_count; i++) {
 		if (s->events[i].file != NULL)
-			check_file("events", s->events[i].file,
+			check_file("events", "", s->events[i].file,
 			    may_append(s->events[i].file));
 	}
 }
@@ -173,7 +183,7 @@ add_trust(struct text *out, struct trust *t)
 	text_add_char(out, ')');
 }
 
-/* Where the clients' certificates come from, and the edge's own. */
+/* Which certificate is shown, and which clients must show. */
 static void
 add_termination(
     struct text *out, const struct snapshot *s, const struct endpoint *e)
@@ -188,6 +198,11 @@ add_termination(
 	if (t->min_version == t->max_version)
 		text_addf(out, ", TLS %s only",
 		    t->min_version == TLS_VERSION_1_3 ? "1.3" : "1.2");
+}
+
+static void
+add_clients(struct text *out, const struct termination_settings *t)
+{
 	if (t->trust == NULL)
 		return;
 	text_addf(out, ", %s client certificates of ",
@@ -195,15 +210,51 @@ add_termination(
 	add_trust(out, t->trust);
 }
 
+/* What leaves this machine for the edge to end TLS with. */
+static void
+add_sent(struct text *out, const struct endpoint *e)
+{
+	if (e->bind_crt == NULL)
+		text_add(out, ", certificate of the edge");
+	else
+		text_addf(out, ", SENDS the certificate %s and the key %s",
+		    e->bind_crt, e->bind_key);
+}
+
+static void
+add_end(struct text *out, const struct snapshot *s, const struct endpoint *e)
+{
+	static const char *const readers[] = {
+		[TERMINATE_EDGE] = " (edge and agent can read the bytes)",
+		[TERMINATE_AGENT] = " (the edge cannot read the bytes)",
+		[TERMINATE_UPSTREAM] = " (neither edge nor agent can read "
+				       "the bytes)",
+	};
+	bool agent = s->agent.enabled;
+
+	text_addf(out, ", TLS ends at: %s%s",
+	    terminate_at_name(e->terminate_at),
+	    agent ? readers[e->terminate_at] : "");
+	if (e->terminate_at == (agent ? TERMINATE_AGENT : TERMINATE_EDGE))
+		add_termination(out, s, e);
+	else if (e->terminate_at == TERMINATE_EDGE)
+		add_sent(out, e);
+	add_clients(out, &e->termination);
+}
+
 static void
 add_endpoint(
     struct text *out, const struct snapshot *s, const struct endpoint *e)
 {
-	text_addf(out, "  %s%s, TLS ends at: %s", e->url,
-	    e->domain.len == 0 ? " (any name)" : "",
-	    terminate_at_name(e->terminate_at));
-	if (e->terminate_at == TERMINATE_EDGE)
-		add_termination(out, s, e);
+	text_add(out, "  ");
+	if (e->name != NULL)
+		text_addf(out, "%s: ", e->name);
+	if (e->is_random)
+		text_add(out, "a random name");
+	else
+		text_addf(out, "%s%s", e->url,
+		    e->domain.len == 0 ? " (any name)" : "");
+	add_end(out, s, e);
 	for (size_t i = 0; i < e->upstream_count; i++)
 		text_addf(out, "%s%s", i == 0 ? ", to " : ", ",
 		    e->upstreams[i].address.text);
@@ -215,16 +266,72 @@ add_endpoint(
 		text_addf(out, ", PROXY v%u", e->proxy_proto);
 	if (e->allow != NULL || e->deny != NULL)
 		text_add(out, ", IP restriction");
+	if (e->pooling_enabled)
+		text_add(out, ", pooling");
 	text_add_char(out, '\n');
 }
 
 static void
 add_listeners(struct text *out, const struct snapshot *s)
 {
+	static const char *const served[] = {
+		[SERVES_BOTH] = "",
+		[SERVES_AGENTS] = " for agents",
+		[SERVES_CLIENTS] = " for clients",
+	};
+
 	for (size_t i = 0; i < s->listen_count; i++)
-		text_addf(out, "  listens on %s%s\n", s->listens[i].address,
+		text_addf(out, "  listens on %s%s%s\n", s->listens[i].address,
+		    served[s->listens[i].serves],
 		    s->listens[i].proxy_accept != 0 ? " (takes PROXY headers)"
 						    : "");
+}
+
+/* The agents that an edge takes. */
+static void
+add_agents(struct text *out, const struct snapshot *s)
+{
+	const struct agents_settings *a = &s->agents;
+
+	if (!a->enabled)
+		return;
+	text_add(out, "  takes agents at");
+	for (size_t i = 0; i < a->server_name_count; i++)
+		text_addf(
+		    out, "%s %s", i > 0 ? "," : "", a->server_names[i].text);
+	text_addf(out, ", tokens in %s", a->authtokens_file);
+	if (s->base_domain.len > 0)
+		text_addf(out, ", random names below %s", s->base_domain.text);
+	text_add_char(out, '\n');
+}
+
+static const char *
+trusted(const struct agent_settings *a)
+{
+	if (a->connect_cas == NULL || !strcmp(a->connect_cas, "host"))
+		return "the CAs of this host";
+	return a->connect_cas;
+}
+
+/* How an agent comes to its edges; no token and no password of a proxy. */
+static void
+add_edges(struct text *out, const struct snapshot *s)
+{
+	const struct agent_settings *a = &s->agent;
+
+	if (!a->enabled)
+		return;
+	text_add(out, "  serves through");
+	for (size_t i = 0; i < a->edge_count; i++)
+		text_addf(
+		    out, "%s %s", i > 0 ? "," : "", a->edges[i].address.text);
+	add_count(out, ", ", a->connections, "session");
+	text_addf(out, ", edge trusted by %s%s\n", trusted(a),
+	    a->proxy_url != NULL ? ", by way of a proxy" : "");
+	if (a->authtoken == NULL)
+		text_add(out, "  authtoken from the environment\n");
+	if (a->web_addr != NULL)
+		text_addf(out, "  tells of itself on http://%s\n", a->web_addr);
 }
 
 static void
@@ -274,13 +381,19 @@ print_summary(struct check *c, const char *path, const struct snapshot *s)
 
 	text_clear(&c->out);
 	text_addf(&c->out, "%s: fine", path);
-	add_count(&c->out, ": ", s->listen_count, "listener");
+	if (s->agent.enabled)
+		add_count(
+		    &c->out, ": an agent of ", s->agent.edge_count, "edge");
+	else
+		add_count(&c->out, ": ", s->listen_count, "listener");
 	add_count(&c->out, ", ", s->endpoint_count, "endpoint");
 	add_count(&c->out, ", ", s->certificate_count, "certificate");
 	add_count(&c->out, ", ", s->script_count, "policy script");
 	add_count(&c->out, ", ", s->event_count, "event target");
 	text_add_char(&c->out, '\n');
 	add_listeners(&c->out, s);
+	add_agents(&c->out, s);
+	add_edges(&c->out, s);
 	add_certificates(&c->out, s);
 	for (size_t i = 0; i < shown; i++)
 		add_endpoint(&c->out, s, s->endpoints[i]);
@@ -313,7 +426,7 @@ check_one(struct check *c, const char *path)
 		say(c, "out of memory");
 		return code;
 	}
-	struct snapshot *s = load_file(path, p);
+	struct snapshot *s = load_file(path, LOAD_ANY, p);
 
 	c->error_count = problems_count(p);
 	print_problems(p, "");
@@ -325,6 +438,20 @@ check_one(struct check *c, const char *path)
 	if (c->error_count > 0)
 		fprintf(stderr, "%zu error%s in %s\n", c->error_count,
 		    c->error_count == 1 ? "" : "s", path);
+	return code;
+}
+
+/* Those of them that there are; the edge's if there is none. */
+static int
+check_system_files(struct check *c)
+{
+	bool agent = access(SYSTEM_AGENT_FILE, F_OK) == 0;
+	int code = EXIT_DONE;
+
+	if (!agent || access(SYSTEM_CONFIG_FILE, F_OK) == 0)
+		code = check_one(c, SYSTEM_CONFIG_FILE);
+	if (agent && check_one(c, SYSTEM_AGENT_FILE) != EXIT_DONE)
+		code = EXIT_FAILED;
 	return code;
 }
 
@@ -348,7 +475,7 @@ cmd_check(const struct flags *f)
 			code = EXIT_FAILED;
 	}
 	if (f->given_count == 0)
-		code = check_one(&c, SYSTEM_CONFIG_FILE);
+		code = check_system_files(&c);
 	free(c.storage);
 	return code;
 }

@@ -6,12 +6,12 @@
 
 #include "cmd/keylog.h"
 #include "cmd/load.h"
-#include "cmd/run.h"
+#include "cmd/run_edge.h"
 
 static struct snapshot *
 load(void *context, struct problems *p)
 {
-	return load_file(context, p);
+	return load_file(context, LOAD_EDGE, p);
 }
 
 int

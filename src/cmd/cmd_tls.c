@@ -1,221 +1,32 @@
 #include "cmd/commands.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 #include "cmd/keylog.h"
-#include "cmd/run.h"
+#include "cmd/run_agent.h"
+#include "cmd/run_edge.h"
 #include "cmd/screen.h"
-
-#define PATH_SIZE 128
-#define URL_SIZE 512
-
-/* By which endpoints and policies name the certificate of --crt. */
-#define CRT_LABEL "crt"
-
-struct tls_command {
-	const struct flags *flags;
-	bool ends_here; /* TLS */
-	bool screen;
-};
-
-/* The tree under construction; the first failure (no memory) sticks. */
-struct builder {
-	struct tree *tree;
-	const char *flag; /* where the next values come from: "--domain" */
-	char flag_text[64];
-	size_t endpoint_count;
-	int err;
-};
-
-static void
-set(struct builder *b, const char *path, struct span value)
-{
-	if (b->err == 0)
-		b->err = tree_set(b->tree, path, value, b->flag);
-}
-
-/* A setting of one endpoint. */
-static void
-set_endpoint(
-    struct builder *b, size_t index, const char *key, struct span value)
-{
-	char path[PATH_SIZE];
-
-	snprintf(path, sizeof(path), "endpoints.%zu.%s", index, key);
-	set(b, path, value);
-}
-
-static void
-set_all_endpoints(struct builder *b, const char *key, struct span value)
-{
-	for (size_t i = 0; i < b->endpoint_count; i++)
-		set_endpoint(b, i, key, value);
-}
-
-static void
-add_endpoint(struct builder *b, struct span url)
-{
-	set_endpoint(b, b->endpoint_count++, "url", url);
-}
-
-static void
-add_domain(struct builder *b, struct span name)
-{
-	char storage[URL_SIZE];
-	struct text url;
-
-	text_init(&url, storage, sizeof(storage));
-	text_add(&url, "tls://");
-	text_add_span(&url, name);
-	add_endpoint(b, text_span(&url));
-}
-
-static void
-add_endpoints(struct builder *b, const struct flags *f)
-{
-	for (size_t i = 0; i < f->given_count; i++) {
-		const struct flag_given *g = &f->given[i];
-		bool domain = strcmp(g->flag->name, "domain") == 0;
-		struct span rest = g->value, item;
-
-		if (!domain && strcmp(g->flag->name, "url") != 0)
-			continue;
-		b->flag = domain ? "--domain" : "--url";
-		while (flags_next_item(&rest, &item))
-			(domain ? add_domain : add_endpoint)(b, item);
-	}
-	b->flag = "--domain";
-	if (b->endpoint_count == 0)
-		add_endpoint(b, span_text("tls://"));
-}
-
-static void
-add_upstreams(struct builder *b, const struct flags *f)
-{
-	bool one = f->argument_count == 1;
-
-	b->flag = "ADDR";
-	for (size_t i = 0; i < f->argument_count; i++)
-		set_all_endpoints(b, one ? "upstream" : "upstream.+",
-		    span_text(f->arguments[i]));
-}
-
-static void
-set_path(struct builder *b, const char *path, struct span value)
-{
-	if (strncmp(path, "endpoints.*.", 12) == 0)
-		set_all_endpoints(b, path + 12, value);
-	else
-		set(b, path, value);
-}
-
-static void
-apply_flag(struct builder *b, const struct flag_given *g)
-{
-	struct span rest = g->value, item;
-
-	snprintf(b->flag_text, sizeof(b->flag_text), "--%s", g->flag->name);
-	b->flag = b->flag_text;
-	if (strcmp(g->flag->name, "events") == 0) {
-		if (span_is(g->value, "stdout"))
-			set(b, "events.+.stdout", span_text("true"));
-		else
-			set(b, "events.+.file", g->value);
-	} else if (g->flag->path != NULL && g->flag->options & FLAG_COMMAS) {
-		while (flags_next_item(&rest, &item))
-			set_path(b, g->flag->path, item);
-	} else if (g->flag->path != NULL) {
-		set_path(b, g->flag->path, g->value);
-	}
-}
-
-static void
-set_file(struct builder *b, const struct flags *f, const char *name,
-    const char *path)
-{
-	if (!flags_has(f, name))
-		return;
-	snprintf(b->flag_text, sizeof(b->flag_text), "--%s", name);
-	b->flag = b->flag_text;
-	set(b, path, flags_value(f, name, ""));
-}
-
-/* Whatever name is asked for, the pair that was given is shown; without one
- * there is the local CA. */
-static void
-add_termination(struct builder *b, const struct tls_command *c)
-{
-	bool own = flags_has(c->flags, "crt");
-
-	set_file(b, c->flags, "crt", "certificates.0.crt");
-	set_file(b, c->flags, "key", "certificates.0.key");
-	b->flag = own ? "--crt" : "--terminate-at";
-	if (own)
-		set(b, "certificates.0.name", span_text(CRT_LABEL));
-	if (!c->ends_here)
-		return;
-	set_all_endpoints(b, "terminate_at", span_text("edge"));
-	if (own)
-		set_all_endpoints(b, "certificate", span_text(CRT_LABEL));
-	else
-		set(b, "edge.local_ca", span_text("auto"));
-}
-
-static void
-add_defaults(struct builder *b, const struct tls_command *c)
-{
-	b->flag = "--listen";
-	if (!flags_has(c->flags, "listen"))
-		set(b, "edge.listen.+.address", span_text(":443"));
-	b->flag = "--log";
-	if (!flags_has(c->flags, "log") && c->screen)
-		set(b, "edge.log.target", span_text("false"));
-	b->flag = "--log-format";
-	if (!flags_has(c->flags, "log-format"))
-		set(b, "edge.log.format",
-		    span_text(isatty(STDERR_FILENO) ? "term" : "logfmt"));
-}
-
-static struct tree *
-build_tree(const struct tls_command *c)
-{
-	struct builder b = { .tree = tree_new() };
-
-	if (b.tree == NULL)
-		return NULL;
-	b.flag = "version";
-	set(&b, "version", span_text("1"));
-	add_endpoints(&b, c->flags);
-	add_upstreams(&b, c->flags);
-	for (size_t i = 0; i < c->flags->given_count; i++)
-		apply_flag(&b, &c->flags->given[i]);
-	add_termination(&b, c);
-	add_defaults(&b, c);
-	if (b.err != 0) {
-		tree_free(b.tree);
-		return NULL;
-	}
-	return b.tree;
-}
+#include "cmd/tls_tree.h"
 
 static struct snapshot *
 load(void *context, struct problems *p)
 {
-	struct tree *t = build_tree(context);
-	struct origin nowhere = { .source = "lunette tls" };
+	const struct tls_command *c = context;
+	struct tree *t = tls_tree_new(c);
+	struct snapshot *s;
 
 	if (t == NULL) {
-		problems_add(p, &nowhere, "out of memory");
+		problems_add_no_memory(p);
 		return NULL;
 	}
-	struct snapshot *s = snapshot_build(t, ".", p);
-
+	s = snapshot_build(t, ".", p);
 	tree_free(t);
-	return s;
+	if (s == NULL || !c->through_edge || authtoken_use(&c->token, s, p))
+		return s;
+	snapshot_put(s);
+	return NULL;
 }
 
-/* In this process the agent and the edge are the same. */
 static bool
 find_end(struct tls_command *c)
 {
@@ -223,41 +34,63 @@ find_end(struct tls_command *c)
 	struct span where =
 	    flags_value(c->flags, "terminate-at", own ? "agent" : "upstream");
 
-	c->ends_here = span_is(where, "edge") || span_is(where, "agent");
-	if (c->ends_here || span_is(where, "upstream"))
-		return true;
-	say_error("--terminate-at is edge, agent or upstream, not %.*s",
-	    SPAN_ARG(where));
-	return false;
+	if (span_is(where, "edge")) {
+		c->end = TERMINATE_EDGE;
+	} else if (span_is(where, "agent")) {
+		c->end = TERMINATE_AGENT;
+	} else if (span_is(where, "upstream")) {
+		c->end = TERMINATE_UPSTREAM;
+	} else {
+		say_error("--terminate-at is edge, agent or upstream, not "
+			  "%.*s",
+		    SPAN_ARG(where));
+		return false;
+	}
+	/* In this process alone the agent and the edge are the same. */
+	c->ends_here = c->end == TERMINATE_AGENT ||
+		       (c->end == TERMINATE_EDGE && !c->through_edge);
+	return true;
 }
 
-/* What was asked for and would not happen is refused. A policy may end TLS on
- * its own, and use some of it then. */
+/* Flags that are about how TLS ends. */
+struct ending_flag {
+	const char *name;
+	bool for_policy; /* which may end TLS on its own */
+	bool for_edge;	 /* told to it by an agent, or done after it */
+};
+
+static bool
+has_use(const struct tls_command *c, const struct ending_flag *flag)
+{
+	if (c->ends_here)
+		return true;
+	if (flag->for_policy && flags_has(c->flags, "policy-file"))
+		return true;
+	return flag->for_edge && c->end == TERMINATE_EDGE;
+}
+
+/* What was asked for and would not happen is refused. */
 static bool
 check_termination(const struct tls_command *c)
 {
-	static const struct {
-		const char *name;
-		bool for_policy;
-	} needing[] = {
-		{ "crt", true },
-		{ "key", true },
-		{ "mutual-tls-cas", false },
-		{ "min-version", false },
-		{ "max-version", false },
-		{ "alpn", false },
-		{ "upstream-tls-verify", true },
-		{ "upstream-tls-verify-cas", true },
+	static const struct ending_flag flags[] = {
+		{ "crt", true, true },
+		{ "key", true, true },
+		{ "mutual-tls-cas", false, true },
+		{ "min-version", false, false },
+		{ "max-version", false, false },
+		{ "alpn", false, false },
+		{ "upstream-tls-verify", true, true },
+		{ "upstream-tls-verify-cas", true, true },
 	};
-	bool policy = flags_has(c->flags, "policy-file");
 
-	for (size_t i = 0; !c->ends_here && i < ARRAY_COUNT(needing); i++) {
-		if (!flags_has(c->flags, needing[i].name) ||
-		    (policy && needing[i].for_policy))
+	for (size_t i = 0; i < ARRAY_COUNT(flags); i++) {
+		if (!flags_has(c->flags, flags[i].name) ||
+		    has_use(c, &flags[i]))
 			continue;
-		say_error("--%s needs --terminate-at edge: without it TLS "
+		say_error("--%s needs --terminate-at %s: without it TLS "
 			  "does not end here",
-		    needing[i].name);
+		    flags[i].name, c->through_edge ? "agent" : "edge");
 		return false;
 	}
 	if (flags_has(c->flags, "key") && !flags_has(c->flags, "crt")) {
@@ -266,6 +99,59 @@ check_termination(const struct tls_command *c)
 		return false;
 	}
 	return true;
+}
+
+/* Each of them says that there is an edge somewhere else. */
+static bool
+check_own(const struct flags *f)
+{
+	static const char *const needing[] = { "authtoken", "authtoken-file",
+		"connect-cas", "connections", "name", "pooling-enabled",
+		"proxy-url", "web-addr", "data-encryption" };
+
+	for (size_t i = 0; i < ARRAY_COUNT(needing); i++)
+		if (flags_has(f, needing[i])) {
+			say_error("--%s needs --edge: without it this process "
+				  "is the edge",
+			    needing[i]);
+			return false;
+		}
+	return true;
+}
+
+static size_t
+count_domains(const struct flags *f)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < f->given_count; i++) {
+		const char *name = f->given[i].flag->name;
+		struct span rest = f->given[i].value, item;
+
+		if (strcmp(name, "domain") != 0 && strcmp(name, "url") != 0)
+			continue;
+		while (flags_next_item(&rest, &item))
+			count++;
+	}
+	return count;
+}
+
+static bool
+check_through_edge(const struct flags *f)
+{
+	const char *why = NULL;
+
+	if (flags_has(f, "listen"))
+		why = "--listen and --edge: one of them; with --edge clients "
+		      "connect to that edge";
+	else if (flags_has(f, "authtoken") && flags_has(f, "authtoken-file"))
+		why = "--authtoken and --authtoken-file: one of them";
+	else if (flags_has(f, "name") && count_domains(f) > 1)
+		why = "--name is for one endpoint, and there are several "
+		      "names to serve";
+	if (why != NULL)
+		say_error("%s", why);
+	return why == NULL;
 }
 
 /* The schema says the same for files; here the advice names the flags. */
@@ -295,14 +181,53 @@ wants_screen(const struct flags *f)
 	       (!span_is(log, "stderr") || !isatty(STDERR_FILENO));
 }
 
+static bool
+check_usage(struct tls_command *c)
+{
+	const struct flags *f = c->flags;
+
+	if (!(c->through_edge ? check_through_edge : check_own)(f))
+		return false;
+	return find_end(c) && check_termination(c) && check_networks(f);
+}
+
+/* Before anything is sent, and whatever becomes of the log. */
+static void
+tell_of_key(const struct tls_command *c)
+{
+	struct span crt = flags_value(c->flags, "crt", "");
+	struct span key = flags_value(c->flags, "key", (const char *)crt.data);
+
+	if (crt.len == 0 || c->end != TERMINATE_EDGE)
+		return;
+	say_error("warning: the private key in %.*s will be sent to the edge: "
+		  "whoever runs it can read the connections and answer in "
+		  "your name",
+	    SPAN_ARG(key));
+}
+
+static int
+run_through_edge(struct tls_command *c, const struct run_source *source)
+{
+	int code = EXIT_FAILED;
+
+	tell_of_key(c);
+	if (authtoken_take(&c->token, c->flags))
+		code = run_agent(source);
+	else
+		say_error("out of memory");
+	authtoken_fini(&c->token);
+	return code;
+}
+
 int
 cmd_tls(const struct flags *f)
 {
-	struct tls_command c = { .flags = f };
+	struct tls_command c = { .flags = f,
+		.through_edge = flags_has(f, "edge") };
 	const char *keylog;
 
-	if (!find_end(&c) || !check_termination(&c) || !check_networks(f) ||
-	    !keylog_file(f, &keylog))
+	if (!check_usage(&c) || !keylog_file(f, &keylog))
 		return EXIT_USAGE;
 	c.screen = wants_screen(f);
 	struct run_source source = {
@@ -314,5 +239,6 @@ cmd_tls(const struct flags *f)
 		.screen = c.screen,
 		.keylog = keylog,
 	};
-	return run_edge(&source);
+	return c.through_edge ? run_through_edge(&c, &source)
+			      : run_edge(&source);
 }

@@ -10,6 +10,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 int cmd_tls(const struct flags *f);
 int cmd_edge(const struct flags *f);
+int cmd_agent(const struct flags *f);
 int cmd_check(const struct flags *f);
 int cmd_policy_check(const struct flags *f);
 int cmd_policy_test(const struct flags *f);

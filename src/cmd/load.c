@@ -29,24 +29,64 @@ local_ca_path(const struct snapshot *s, char *out, size_t size)
 	snprintf(out, size, "%s/local-ca.pem", s->state);
 }
 
+/* Says so where it shows, and what to do instead. */
+static bool
+is_expected(const struct node *root, const char *path, enum load_kind kind,
+    struct problems *p)
+{
+	const struct node *edge = node_get(root, "edge");
+	const struct node *agent = node_get(root, "agent");
+
+	if (kind == LOAD_EDGE && config_is_agents(root)) {
+		problems_add(p, &agent->key_origin,
+		    "'agent' makes this an agent's file: run it with lunette "
+		    "agent -c %s",
+		    path);
+		return false;
+	}
+	if (kind == LOAD_AGENT && !config_is_agents(root)) {
+		problems_add(p,
+		    edge != NULL ? &edge->key_origin : &root->origin,
+		    "this is an edge's file, as it has no 'agent': run it "
+		    "with lunette edge -c %s",
+		    path);
+		return false;
+	}
+	return true;
+}
+
+struct tree *
+load_tree(const char *path, enum load_kind kind, struct problems *p)
+{
+	struct tree *t = tree_read_file(path, p);
+
+	if (t == NULL || is_expected(tree_root(t), path, kind, p))
+		return t;
+	tree_free(t);
+	return NULL;
+}
+
 struct snapshot *
-load_file(const char *path, struct problems *p)
+load_from_tree(struct tree *t, const char *path, struct problems *p)
 {
 	char folder[PATH_MAX];
 	struct origin whole = { .source = path };
+	struct snapshot *s = NULL;
 
-	if (!folder_of(path, folder, sizeof(folder))) {
+	if (folder_of(path, folder, sizeof(folder)))
+		s = snapshot_build(t, folder, p);
+	else
 		problems_add(p, &whole, "the path is too long");
-		return NULL;
-	}
-	struct tree *t = tree_read_file(path, p);
-
-	if (t == NULL)
-		return NULL;
-	struct snapshot *s = snapshot_build(t, folder, p);
-
 	tree_free(t);
 	return s;
+}
+
+struct snapshot *
+load_file(const char *path, enum load_kind kind, struct problems *p)
+{
+	struct tree *t = load_tree(path, kind, p);
+
+	return t != NULL ? load_from_tree(t, path, p) : NULL;
 }
 
 /* A flag that holds for several endpoints gives its problem for each. */

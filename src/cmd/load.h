@@ -6,8 +6,21 @@
 
 #include "config/snapshot.h"
 
-/* NULL with at least one problem. Relative paths are the file's folder's. */
-struct snapshot *load_file(const char *path, struct problems *p);
+/* Whose file is expected. */
+enum load_kind { LOAD_ANY, LOAD_EDGE, LOAD_AGENT };
+
+/* NULL with at least one problem. */
+struct tree *load_tree(
+    const char *path, enum load_kind kind, struct problems *p);
+
+/* Takes what load_tree gave for that path. NULL with at least one problem.
+ * Relative paths are the file's folder's. */
+struct snapshot *load_from_tree(
+    struct tree *t, const char *path, struct problems *p);
+
+/* Both at once. */
+struct snapshot *load_file(
+    const char *path, enum load_kind kind, struct problems *p);
 
 /* Where tls/authority.h keeps the local CA's certificate; cut if it does not
  * fit. */

@@ -11,6 +11,7 @@
 static int (*const runs[COMMAND_COUNT])(const struct flags *) = {
 	[COMMAND_TLS] = cmd_tls,
 	[COMMAND_EDGE] = cmd_edge,
+	[COMMAND_AGENT] = cmd_agent,
 	[COMMAND_CHECK] = cmd_check,
 	[COMMAND_POLICY_CHECK] = cmd_policy_check,
 	[COMMAND_POLICY_TEST] = cmd_policy_test,

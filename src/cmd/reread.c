@@ -52,5 +52,6 @@ reread_possible(const struct snapshot *s, struct text *error)
 		    !can_read_trust(e->upstream_tls.trust, error))
 			return false;
 	}
-	return can_read(s->ticket_keys, error);
+	return can_read(s->ticket_keys, error) &&
+	       can_read(s->agents.authtokens_file, error);
 }

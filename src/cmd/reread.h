@@ -1,6 +1,7 @@
 /*
  * What a reload, or a change on disk, reads again: certificates, keys, CAs,
- * revocation lists, ticket keys. Who gave up root must still be able to.
+ * revocation lists, ticket keys, tokens. Who gave up root must still be able
+ * to.
  */
 #ifndef CMD_REREAD_H
 #define CMD_REREAD_H

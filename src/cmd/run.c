@@ -11,7 +11,6 @@
 
 #include "base/clock.h"
 #include "base/slab.h"
-#include "cmd/advice.h"
 #include "cmd/commands.h"
 #include "cmd/load.h"
 #include "cmd/reread.h"
@@ -22,17 +21,6 @@
 #include "sys/privileges.h"
 
 #define ERROR_SIZE 2048
-
-struct run {
-	const struct run_source *source;
-	struct snapshot *snapshot; /* in force */
-	struct edge *edge;
-	struct screen *screen; /* NULL: log lines */
-	int signal_fd;
-	uint64_t watchdog_ms; /* 0: nobody waits for us */
-	bool draining;
-	bool stop;
-};
 
 /*
  * Every thread inherits the mask, so signals reach only the descriptor: no
@@ -57,52 +45,44 @@ open_signals(void)
 	return fd < 0 ? -errno : fd;
 }
 
-static void
-log_listeners(const struct run *r)
-{
-	size_t count = edge_listener_count(r->edge);
-
-	for (size_t i = 0; i < count; i++) {
-		char text[ADDR_TEXT_SIZE];
-		struct addr a;
-
-		edge_listener_addr(r->edge, i, &a);
-		addr_format(&a, text);
-		LOG_INFO("listening", LOG_TEXT("address", text),
-		    LOG_TEXT("listener", i < r->snapshot->listen_count
-					     ? r->snapshot->listens[i].address
-					     : text));
-	}
-}
-
-static bool
-same_text(const char *a, const char *b)
+bool
+run_same_text(const char *a, const char *b)
 {
 	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-static void
-warn_of_key(bool same, const char *key)
+void
+run_warn_of_key(bool same, const char *section, const char *key)
 {
-	if (!same)
-		LOG_WARN("takes effect at the next start only",
-		    LOG_TEXT("key", key));
+	char storage[64];
+	struct text name;
+
+	if (same)
+		return;
+	text_init(&name, storage, sizeof(storage));
+	text_addf(&name, "%s.%s", section, key);
+	LOG_WARN(
+	    "takes effect at the next start only", LOG_TEXT("key", name.data));
 }
 
 /* What a reload cannot change must not seem to have been: the keys that the
  * manual marks with "restart". */
 static void
-warn_of_restart(const struct snapshot *old, const struct snapshot *new)
+warn_of_restart(
+    const struct run *r, const struct snapshot *old, const struct snapshot *new)
 {
-	warn_of_key(old->workers == new->workers, "edge.workers");
-	warn_of_key(same_text(old->user, new->user), "edge.user");
-	warn_of_key(same_text(old->resolver_servers, new->resolver_servers),
-	    "edge.resolver.servers");
-	warn_of_key(same_text(old->state, new->state), "edge.state");
-	warn_of_key(
-	    same_text(old->log_target, new->log_target), "edge.log.target");
-	warn_of_key(old->log_format == new->log_format, "edge.log.format");
-	warn_of_key(old->log_level == new->log_level, "edge.log.level");
+	const char *self = r->kind->section;
+
+	run_warn_of_key(old->workers == new->workers, self, "workers");
+	run_warn_of_key(
+	    run_same_text(old->resolver_servers, new->resolver_servers), self,
+	    "resolver.servers");
+	run_warn_of_key(run_same_text(old->state, new->state), self, "state");
+	run_warn_of_key(run_same_text(old->log_target, new->log_target), self,
+	    "log.target");
+	run_warn_of_key(old->log_format == new->log_format, self, "log.format");
+	run_warn_of_key(old->log_level == new->log_level, self, "log.level");
+	r->kind->warn_of_restart(old, new);
 }
 
 /* True when the edge runs by `next` now; it is taken then. */
@@ -115,7 +95,7 @@ switch_to(struct run *r, struct snapshot *next, struct text *error)
 		return false;
 	if (edge_reload(r->edge, next, sinks, error) != 0)
 		return false;
-	warn_of_restart(r->snapshot, next);
+	warn_of_restart(r, r->snapshot, next);
 	snapshot_put(r->snapshot);
 	r->snapshot = next;
 	return true;
@@ -153,7 +133,7 @@ load_and_switch(struct run *r, struct problems *p)
 			    &error, " (and %zu more)", problems_count(p) - 1);
 	} else if (switch_to(r, next, &error)) {
 		log_warnings(next);
-		log_listeners(r);
+		r->kind->announce(r);
 		LOG_INFO(
 		    "reloaded", LOG_INT("endpoints", next->endpoint_count));
 		return;
@@ -320,7 +300,7 @@ announce(struct run *r)
 {
 	log_warnings(r->snapshot);
 	advise_trust(r->snapshot);
-	log_listeners(r);
+	r->kind->announce(r);
 	LOG_INFO("ready", LOG_TEXT("version", PACKAGE_VERSION),
 	    LOG_INT("endpoints", r->snapshot->endpoint_count),
 	    LOG_INT("pid", getpid()));
@@ -331,7 +311,7 @@ announce(struct run *r)
 	r->watchdog_ms = notify_watchdog_ms();
 }
 
-/* Everything that is done once the edge has its listeners. */
+/* Everything that is done once the engine runs. */
 static int
 run_started(struct run *r)
 {
@@ -361,19 +341,16 @@ run_started(struct run *r)
 }
 
 static int
-start_edge(struct run *r)
+start(struct run *r)
 {
 	char storage[ERROR_SIZE];
 	struct journal_sink *sinks;
 	struct text error;
 
 	text_init(&error, storage, sizeof(storage));
-	if (sinks_open(r->snapshot, &sinks, &error) == 0) {
-		r->edge = edge_new(r->snapshot, sinks, NULL, &error);
-		if (r->edge != NULL)
-			return EXIT_DONE;
-		advice_listen(r->snapshot, r->source->from_flags, &error);
-	}
+	if (sinks_open(r->snapshot, &sinks, &error) == 0 &&
+	    r->kind->start(r, sinks, &error))
+		return EXIT_DONE;
 	say_error("%s", error.data);
 	return EXIT_FAILED;
 }
@@ -399,7 +376,7 @@ run_logged(struct run *r)
 		say_error("signalfd: %s", strerror(-r->signal_fd));
 		return EXIT_FAILED;
 	}
-	int code = start_edge(r);
+	int code = start(r);
 
 	if (code == EXIT_DONE) {
 		code = run_started(r);
@@ -447,9 +424,9 @@ run_loaded(struct run *r)
 }
 
 int
-run_edge(const struct run_source *source)
+run_process(const struct run_source *source, const struct run_kind *kind)
 {
-	struct run r = { .source = source, .signal_fd = -1 };
+	struct run r = { .source = source, .kind = kind, .signal_fd = -1 };
 	struct problems *p = problems_new();
 
 	if (p == NULL) {

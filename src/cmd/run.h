@@ -1,11 +1,15 @@
 /*
- * Running an edge in the foreground: what `lunette tls` and `lunette edge`
- * share. Signals, reload, drain, the service manager, the status screen.
+ * Running a process in the foreground: what edges and agents share. Loading,
+ * the log, signals, reload, drain, the service manager, the status screen. What
+ * differs between them is a `run_kind`; see run_edge.h and run_agent.h.
+ *
+ * All of it is the main thread's; the engine has threads of its own.
  */
 #ifndef CMD_RUN_H
 #define CMD_RUN_H
 
 #include "config/snapshot.h"
+#include "engine/edge.h"
 
 struct run_source {
 	/* Makes the configuration, at start and at each reload. NULL with at
@@ -19,7 +23,39 @@ struct run_source {
 	const char *keylog;	    /* where secrets of TLS go; NULL: nowhere */
 };
 
+struct run {
+	const struct run_source *source;
+	const struct run_kind *kind;
+	struct snapshot *snapshot; /* in force */
+	struct edge *edge;	   /* the engine, of an agent too */
+	struct screen *screen;	   /* NULL: log lines */
+	int signal_fd;
+	uint64_t watchdog_ms; /* 0: nobody waits for us */
+	bool draining;
+	bool stop;
+};
+
+struct run_kind {
+	const char *section; /* "edge" or "agent", whose keys are told of */
+	/* Makes `r->edge`; takes the sinks. False with one line in `error`, and
+	 * nothing left behind. */
+	bool (*start)(
+	    struct run *r, struct journal_sink *sinks, struct text *error);
+	/* Log lines about where it can be reached, at start and after each
+	 * reload. */
+	void (*announce)(const struct run *r);
+	/* Calls run_warn_of_key for each key of its own that only a start
+	 * reads. */
+	void (*warn_of_restart)(
+	    const struct snapshot *old, const struct snapshot *new);
+};
+
 /* Runs until it is told to stop. Returns the exit code. */
-int run_edge(const struct run_source *source);
+int run_process(const struct run_source *source, const struct run_kind *kind);
+
+/* A log line that a change of SECTION.KEY waits for the next start, unless it
+ * is the same as before. */
+void run_warn_of_key(bool same, const char *section, const char *key);
+bool run_same_text(const char *a, const char *b); /* NULL is a text, too */
 
 #endif

@@ -105,8 +105,11 @@ format_endpoints(const struct screen_view *v, struct text *out, unsigned *row)
 		const struct endpoint *e = v->snapshot->endpoints[i];
 
 		text_init(&t, line, sizeof(line));
-		text_addf(&t, "endpoint     %s%s", e->url,
-		    e->domain.len == 0 ? " (any name)" : "");
+		if (e->is_random)
+			text_add(&t, "endpoint     a random name");
+		else
+			text_addf(&t, "endpoint     %s%s", e->url,
+			    e->domain.len == 0 ? " (any name)" : "");
 		add_upstreams(&t, e);
 		add_line(out, v, row, line);
 	}
@@ -117,10 +120,12 @@ format_endpoints(const struct screen_view *v, struct text *out, unsigned *row)
 	}
 }
 
+/* In the process whose screen it is. */
 static bool
-ends_here(const struct endpoint *e)
+ends_here(const struct snapshot *s, const struct endpoint *e)
 {
-	return e->terminate_at == TERMINATE_EDGE;
+	return e->terminate_at ==
+	       (s->agent.enabled ? TERMINATE_AGENT : TERMINATE_EDGE);
 }
 
 static size_t
@@ -129,7 +134,7 @@ count_ending_here(const struct snapshot *s)
 	size_t count = 0;
 
 	for (size_t i = 0; i < s->endpoint_count; i++)
-		count += ends_here(s->endpoints[i]);
+		count += ends_here(s, s->endpoints[i]);
 	return count;
 }
 
@@ -140,11 +145,34 @@ all_encrypted_again(const struct snapshot *s)
 	for (size_t i = 0; i < s->endpoint_count; i++) {
 		const struct endpoint *e = s->endpoints[i];
 
-		for (size_t k = 0; ends_here(e) && k < e->upstream_count; k++)
+		for (size_t k = 0; ends_here(s, e) && k < e->upstream_count;
+		     k++)
 			if (!e->upstreams[k].address.tls)
 				return false;
 	}
 	return true;
+}
+
+/* Of an agent: for all endpoints together. */
+static const char *
+tls_end_of_agent(const struct snapshot *s)
+{
+	size_t here = count_ending_here(s), edge = 0;
+
+	for (size_t i = 0; i < s->endpoint_count; i++)
+		edge += s->endpoints[i]->terminate_at == TERMINATE_EDGE;
+	if (edge > 0)
+		return edge == s->endpoint_count
+			   ? "edge, which can read the bytes"
+			   : "edge for some endpoints: it can read their bytes";
+	if (here == 0)
+		return s->script_count > 0
+			   ? "upstream, unless the policy ends it here"
+			   : "upstream; neither edge nor agent can read the "
+			     "bytes";
+	if (here < s->endpoint_count)
+		return "agent or upstream; the edge cannot read the bytes";
+	return "agent; the edge cannot read the bytes";
 }
 
 static const char *
@@ -152,6 +180,8 @@ tls_end(const struct snapshot *s)
 {
 	size_t here = count_ending_here(s);
 
+	if (s->agent.enabled)
+		return tls_end_of_agent(s);
 	if (here == 0 && s->script_count > 0)
 		return "upstream, unless the policy ends it here";
 	if (here == 0)
@@ -193,6 +223,18 @@ format_tls(const struct screen_view *v, struct text *out, unsigned *row)
 	}
 }
 
+/* An agent does not listen: clients come by way of its edges. */
+static void
+format_edges(const struct snapshot *s, struct text *out)
+{
+	const struct agent_settings *a = &s->agent;
+
+	text_add(out, "through      ");
+	for (size_t i = 0; i < a->edge_count; i++)
+		text_addf(
+		    out, "%s%s", i == 0 ? "" : ", ", a->edges[i].address.text);
+}
+
 static void
 format_listeners(const struct screen_view *v, struct text *out, unsigned *row)
 {
@@ -200,7 +242,10 @@ format_listeners(const struct screen_view *v, struct text *out, unsigned *row)
 	struct text t;
 
 	text_init(&t, line, sizeof(line));
-	text_add(&t, "listening on ");
+	if (v->snapshot->agent.enabled)
+		format_edges(v->snapshot, &t);
+	else
+		text_add(&t, "listening on ");
 	for (size_t i = 0; i < v->listener_count; i++) {
 		addr_format(&v->listeners[i], address);
 		text_addf(&t, "%s%s", i == 0 ? "" : ", ", address);

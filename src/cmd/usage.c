@@ -1,7 +1,5 @@
 #include "cmd/usage.h"
 
-#define LATER_AGENT "not in this version: endpoints run in this process only"
-
 #define ALLOW_KEYLOG                                                      \
 	{                                                                 \
 		.name = "allow-keylog", .options = FLAG_SWITCH,           \
@@ -16,7 +14,7 @@ static const struct flag tls_flags[] = {
 	    .options = FLAG_COMMAS,
 	    .help =
 		"serve this name, exact or *.name; may be repeated; without "
-		"it any name is served" },
+		"it any name is served, with --edge a random one" },
 	{ .name = "url",
 	    .value = "tls://NAME",
 	    .options = FLAG_COMMAS,
@@ -34,13 +32,14 @@ static const struct flag tls_flags[] = {
 		    "random_two or hash; default round_robin" },
 	{ .name = "terminate-at",
 	    .value = "WHERE",
-	    .help = "where TLS ends: edge or agent, which is this process and "
-		    "can read the bytes then, or upstream; default upstream, "
-		    "with --crt agent" },
+	    .help = "where TLS ends, and the bytes can be read: edge, agent or "
+		    "upstream; default upstream, with --crt agent; without "
+		    "--edge this process is edge and agent" },
 	{ .name = "crt",
 	    .value = "FILE",
 	    .help = "the certificate and its chain, PEM, for TLS that ends "
-		    "here; without it a local CA makes certificates" },
+		    "here; without it a local CA makes certificates; with "
+		    "--terminate-at edge it is sent to --edge" },
 	{ .name = "key",
 	    .value = "FILE",
 	    .help = "its private key, PEM, if --crt does not hold it" },
@@ -125,12 +124,55 @@ static const struct flag tls_flags[] = {
 	    .path = "edge.log.level",
 	    .help = "debug, info, warn or error; default info" },
 	ALLOW_KEYLOG,
-	{ .name = "edge", .value = "HOST", .refused = LATER_AGENT },
-	{ .name = "authtoken", .value = "TOKEN", .refused = LATER_AGENT },
-	{ .name = "authtoken-file", .value = "FILE", .refused = LATER_AGENT },
-	{ .name = "connect-cas", .value = "CAS", .refused = LATER_AGENT },
-	{ .name = "name", .value = "NAME", .refused = LATER_AGENT },
-	{ .name = "pooling-enabled", .refused = LATER_AGENT },
+	{ .name = "edge",
+	    .value = "HOST[:PORT]",
+	    .path = "agent.edges.+",
+	    .options = FLAG_COMMAS,
+	    .help = "serve through this edge instead of listening here; port "
+		    "443 if none is given; may be repeated" },
+	{ .name = "authtoken-file",
+	    .value = "FILE",
+	    .path = "agent.authtoken_file",
+	    .help = "the token that the edge knows this agent by; default "
+		    "what LUNETTE_AUTHTOKEN holds" },
+	{ .name = "authtoken",
+	    .value = "TOKEN",
+	    .help = "the same, for all to see who look at the command line in "
+		    "time" },
+	{ .name = "connect-cas",
+	    .value = "host|FILE|sha256:HEX",
+	    .path = "agent.connect_cas",
+	    .help = "what the edge's certificate must come from: this host's "
+		    "CAs (default) or those of a PEM file; or its "
+		    "fingerprint" },
+	{ .name = "name",
+	    .value = "NAME",
+	    .help = "what the endpoint is called in lists; with --edge" },
+	{ .name = "pooling-enabled",
+	    .path = "endpoints.*.pooling_enabled",
+	    .options = FLAG_SWITCH,
+	    .help = "other agents may serve the same name, and get a share of "
+		    "its connections; with --edge" },
+	{ .name = "connections",
+	    .value = "COUNT",
+	    .path = "agent.connections",
+	    .help = "sessions with edges, or addresses of one, at a time; "
+		    "default 2" },
+	{ .name = "data-encryption",
+	    .value = "auto|always",
+	    .path = "agent.data_encryption",
+	    .help = "what goes through TLS between here and the edge: with "
+		    "auto (default) what the client's TLS does not encrypt" },
+	{ .name = "proxy-url",
+	    .value = "URL",
+	    .path = "agent.proxy_url",
+	    .help = "connect to the edge through this proxy, http:// or "
+		    "socks5://" },
+	{ .name = "web-addr",
+	    .value = "ADDR|false",
+	    .path = "agent.web_addr",
+	    .help = "where this agent tells of itself over HTTP; default "
+		    "127.0.0.1:4040" },
 	{ .name = "config",
 	    .value = "FILE",
 	    .refused = "not for this command: use lunette edge -c FILE" },
@@ -144,13 +186,38 @@ static const struct flag edge_flags[] = {
 	ALLOW_KEYLOG,
 };
 
+static const struct flag agent_flags[] = {
+	{ .name = "config",
+	    .letter = 'c',
+	    .value = "FILE",
+	    .help = "the configuration; default " SYSTEM_AGENT_FILE },
+	{ .name = "all",
+	    .options = FLAG_SWITCH,
+	    .help = "all endpoints of the file; the default without NAME" },
+	{ .name = "log",
+	    .value = "TARGET",
+	    .path = "agent.log.target",
+	    .help = "stderr, stdout, false or a file, whatever the file "
+		    "says" },
+	{ .name = "log-format",
+	    .value = "FORMAT",
+	    .path = "agent.log.format",
+	    .help = "term, logfmt or json" },
+	{ .name = "log-level",
+	    .value = "LEVEL",
+	    .path = "agent.log.level",
+	    .help = "debug, info, warn or error" },
+	ALLOW_KEYLOG,
+};
+
 static const struct flag check_flags[] = {
 	{ .name = "config",
 	    .letter = 'c',
 	    .value = "FILE",
 	    .options = FLAG_REPEAT,
-	    .help = "the configuration; may be repeated; "
-		    "default " SYSTEM_CONFIG_FILE },
+	    .help = "the configuration of an edge or an agent; may be "
+		    "repeated; default " SYSTEM_CONFIG_FILE
+		    ", " SYSTEM_AGENT_FILE },
 };
 
 static const struct flag policy_flags[] = {
@@ -175,7 +242,9 @@ static const struct usage usages[COMMAND_COUNT] = {
 			 "They stay encrypted on the way, unless "
 			 "--terminate-at edge or --crt ends TLS here; then "
 			 "tls:// encrypts them again. With several ADDR "
-			 "connections are balanced between them.",
+			 "connections are balanced between them. With --edge "
+			 "clients connect to an edge elsewhere, which this "
+			 "process, an agent then, gets them from.",
 		.flags = tls_flags,
 		.flag_count = ARRAY_COUNT(tls_flags),
 		.examples =
@@ -187,7 +256,9 @@ static const struct usage usages[COMMAND_COUNT] = {
 		    "  lunette tls unix:/run/mqtt.sock --listen :8883 "
 		    "--proxy-proto 2\n"
 		    "  lunette tls 8443 --listen :9443 "
-		    "--policy-file allow.lua --events stdout\n",
+		    "--policy-file allow.lua --events stdout\n"
+		    "  lunette tls 443 --domain app.example.com "
+		    "--edge edge.example.com\n",
 	},
 	[COMMAND_EDGE] = {
 		.command = "edge",
@@ -201,6 +272,20 @@ static const struct usage usages[COMMAND_COUNT] = {
 		.flag_count = ARRAY_COUNT(edge_flags),
 		.examples = "  lunette edge\n"
 			    "  lunette edge -c ./edge.yaml\n",
+	},
+	[COMMAND_AGENT] = {
+		.command = "agent",
+		.arguments = "[NAME...]",
+		.arguments_max = 10000,
+		.summary = "serve endpoints of this host through an edge",
+		.about = "Connects to the edges of its file, binds the "
+			 "endpoints with these names, or all of them, and "
+			 "passes their connections on to upstreams; see "
+			 "lunette.yaml(5). Signals are as for lunette edge.",
+		.flags = agent_flags,
+		.flag_count = ARRAY_COUNT(agent_flags),
+		.examples = "  lunette agent\n"
+			    "  lunette agent -c ./agent.yaml db web\n",
 	},
 	[COMMAND_CHECK] = {
 		.command = "check",

@@ -41,7 +41,7 @@ START_TEST(a_missing_file_is_a_problem)
 {
 	struct problems *p = problems_new();
 
-	ck_assert_ptr_null(load_file("/nonexistent/edge.yaml", p));
+	ck_assert_ptr_null(load_file("/nonexistent/edge.yaml", LOAD_ANY, p));
 	ck_assert_uint_eq(problems_count(p), 1);
 	ck_assert(strstr(problems_get(p, 0), "/nonexistent/edge.yaml") != NULL);
 	problems_free(p);
