@@ -225,7 +225,7 @@ format_tls(const struct screen_view *v, struct text *out, unsigned *row)
 
 /* An agent does not listen: clients come by way of its edges. */
 static void
-format_edges(const struct snapshot *s, struct text *out)
+add_edges(struct text *out, const struct snapshot *s)
 {
 	const struct agent_settings *a = &s->agent;
 
@@ -236,20 +236,28 @@ format_edges(const struct snapshot *s, struct text *out)
 }
 
 static void
+add_listeners(struct text *out, const struct screen_view *v)
+{
+	char address[ADDR_TEXT_SIZE];
+
+	text_add(out, "listening on ");
+	for (size_t i = 0; i < v->listener_count; i++) {
+		addr_format(&v->listeners[i], address);
+		text_addf(out, "%s%s", i == 0 ? "" : ", ", address);
+	}
+}
+
+static void
 format_listeners(const struct screen_view *v, struct text *out, unsigned *row)
 {
-	char line[LINE_SIZE], address[ADDR_TEXT_SIZE];
+	char line[LINE_SIZE];
 	struct text t;
 
 	text_init(&t, line, sizeof(line));
 	if (v->snapshot->agent.enabled)
-		format_edges(v->snapshot, &t);
+		add_edges(&t, v->snapshot);
 	else
-		text_add(&t, "listening on ");
-	for (size_t i = 0; i < v->listener_count; i++) {
-		addr_format(&v->listeners[i], address);
-		text_addf(&t, "%s%s", i == 0 ? "" : ", ", address);
-	}
+		add_listeners(&t, v);
 	add_line(out, v, row, line);
 	line[0] = '\0';
 	add_line(out, v, row, line);

@@ -43,3 +43,17 @@ tests_unit_test_load_SOURCES = tests/unit/test_load.c
 tests_unit_test_load_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_load_LDADD = libcmd.a libconfig.a libtls.a libsys.a libwire.a \
 	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_authtoken
+tests_unit_test_authtoken_SOURCES = tests/unit/test_authtoken.c \
+	tests/unit/config_fixture.c tests/unit/config_fixture.h
+tests_unit_test_authtoken_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_authtoken_LDADD = libcmd.a libconfig.a libtls.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_tls_tree
+tests_unit_test_tls_tree_SOURCES = tests/unit/test_tls_tree.c \
+	tests/unit/config_fixture.c tests/unit/config_fixture.h $(TLS_SUPPORT)
+tests_unit_test_tls_tree_CPPFLAGS = $(UNIT_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_tls_tree_LDADD = libcmd.a libconfig.a libtls.a libwire.a \
+	libbase.a $(YAML_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)

@@ -48,6 +48,51 @@ START_TEST(a_missing_file_is_a_problem)
 }
 END_TEST
 
+/* What was run with the wrong file is told where it shows. */
+static const struct {
+	enum load_kind kind;
+	const char *text, *said; /* between the path and the path */
+} kinds[] = {
+	{ LOAD_EDGE, "version: 1\nagent: { edges: [ e.test ] }\n",
+	    ":2:1: 'agent' makes this an agent's file: run it with lunette "
+	    "agent -c " },
+	{ LOAD_AGENT, "version: 1\nedge: {}\n",
+	    ":2:1: this is an edge's file, as it has no 'agent': run it "
+	    "with lunette edge -c " },
+	{ LOAD_AGENT, "version: 1\nendpoints: []\n",
+	    ":1:1: this is an edge's file, as it has no 'agent': run it "
+	    "with lunette edge -c " },
+	{ LOAD_AGENT, "version: 1\nagent: {}\n", NULL },
+	{ LOAD_EDGE, "version: 1\nendpoints: []\n", NULL },
+	{ LOAD_ANY, "version: 1\nagent: {}\n", NULL },
+	{ LOAD_ANY, "version: 1\nedge: {}\n", NULL },
+};
+
+START_TEST(the_other_kind_of_file_is_told)
+{
+	char path[] = "/tmp/test_load.XXXXXX", said[512];
+	struct problems *p = problems_new();
+	int fd = mkstemp(path);
+	ssize_t len = (ssize_t)strlen(kinds[_i].text);
+	struct tree *t;
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, kinds[_i].text, (size_t)len), len);
+	close(fd);
+	t = load_tree(path, kinds[_i].kind, p);
+	unlink(path);
+	ck_assert_int_eq(t != NULL, kinds[_i].said == NULL);
+	ck_assert_uint_eq(problems_count(p), kinds[_i].said != NULL);
+	if (kinds[_i].said != NULL) {
+		snprintf(
+		    said, sizeof(said), "%s%s%s", path, kinds[_i].said, path);
+		ck_assert_str_eq(problems_get(p, 0), said);
+	}
+	tree_free(t);
+	problems_free(p);
+}
+END_TEST
+
 static int
 take_port(uint8_t family, struct addr *bound)
 {
@@ -113,6 +158,8 @@ add_tests(TCase *tcase)
 	    (int)ARRAY_COUNT(folders));
 	tcase_add_test(tcase, a_folder_that_does_not_fit_is_refused);
 	tcase_add_test(tcase, a_missing_file_is_a_problem);
+	tcase_add_loop_test(
+	    tcase, the_other_kind_of_file_is_told, 0, (int)ARRAY_COUNT(kinds));
 	tcase_add_loop_test(tcase, who_holds_a_port_is_told, 0, 2);
 	tcase_add_test(tcase, advice_is_only_for_what_cannot_be_had);
 }

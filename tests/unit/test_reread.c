@@ -11,7 +11,8 @@
 
 static const char text[] =
     "version: 1\n"
-    "edge: { session_tickets: { keys: tickets } }\n"
+    "edge: { session_tickets: { keys: tickets }, local_ca: auto,\n"
+    "  agents: { server_names: [ c.test ], authtokens_file: tokens } }\n"
     "certificates:\n"
     "- { crt: a.pem, key: a.key, ocsp: a.ocsp }\n"
     "- { folder: pairs }\n"
@@ -24,7 +25,7 @@ static const char text[] =
     "- { url: tls://b.test, upstream: \"192.0.2.1:1\" }\n";
 
 static const char *const files[] = { "tickets", "a.pem", "a.key", "a.ocsp",
-	"pairs", "ca.pem", "ca.crl", "ca2.pem" };
+	"pairs", "ca.pem", "ca.crl", "ca2.pem", "tokens" };
 
 static struct snapshot *
 make_snapshot(void)
@@ -36,6 +37,7 @@ make_snapshot(void)
 	make_file("a.key", a->key_pem);
 	make_file("a.ocsp", "");
 	make_file("tickets", "");
+	make_file("tokens", "");
 	make_file("ca.pem", ca->crt);
 	make_file("ca2.pem", make((struct recipe){ .ca = true })->crt);
 	make_file("ca.crl", make_crl(ca, NULL, 0, 0, 0));

@@ -108,17 +108,30 @@ static const struct {
 	bool again[2];
 	size_t scripts;
 	const char *shown;
+	bool agent; /* whose screen it is */
 } ends[] = {
 	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, true }, 0,
-	    "upstream; this edge cannot read the bytes" },
+	    "upstream; this edge cannot read the bytes", false },
 	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, false }, 1,
-	    "upstream, unless the policy ends it here" },
+	    "upstream, unless the policy ends it here", false },
 	{ { TERMINATE_EDGE, TERMINATE_UPSTREAM }, { false, false }, 0,
-	    "edge for some endpoints: it can read their bytes" },
+	    "edge for some endpoints: it can read their bytes", false },
 	{ { TERMINATE_EDGE, TERMINATE_EDGE }, { true, false }, 0,
-	    "edge, which can read the bytes; then in clear" },
+	    "edge, which can read the bytes; then in clear", false },
 	{ { TERMINATE_EDGE, TERMINATE_EDGE }, { true, true }, 0,
-	    "edge, which can read the bytes; then encrypted again" },
+	    "edge, which can read the bytes; then encrypted again", false },
+	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, false }, 0,
+	    "upstream; neither edge nor agent can read the bytes", true },
+	{ { TERMINATE_UPSTREAM, TERMINATE_UPSTREAM }, { false, false }, 1,
+	    "upstream, unless the policy ends it here", true },
+	{ { TERMINATE_AGENT, TERMINATE_AGENT }, { false, false }, 0,
+	    "agent; the edge cannot read the bytes", true },
+	{ { TERMINATE_AGENT, TERMINATE_UPSTREAM }, { false, false }, 0,
+	    "agent or upstream; the edge cannot read the bytes", true },
+	{ { TERMINATE_EDGE, TERMINATE_UPSTREAM }, { false, false }, 0,
+	    "edge for some endpoints: it can read their bytes", true },
+	{ { TERMINATE_EDGE, TERMINATE_EDGE }, { false, false }, 0,
+	    "edge, which can read the bytes", true },
 };
 
 START_TEST(screen_tells_who_can_read_the_bytes)
@@ -127,7 +140,8 @@ START_TEST(screen_tells_who_can_read_the_bytes)
 	struct endpoint e[2] = { 0 }, *list[2] = { &e[0], &e[1] };
 	struct snapshot s = { .endpoints = list,
 		.endpoint_count = 2,
-		.script_count = ends[_i].scripts };
+		.script_count = ends[_i].scripts,
+		.agent.enabled = ends[_i].agent };
 	char storage[8192], wanted[128];
 	struct text out;
 
@@ -144,6 +158,25 @@ START_TEST(screen_tells_who_can_read_the_bytes)
 	ck_assert_msg(strstr(out.data, wanted) != NULL, "%s", out.data);
 	ck_assert_ptr_null(strstr(out.data, "KEYLOG"));
 	ck_assert_ptr_null(strstr(out.data, "local CA"));
+}
+END_TEST
+
+START_TEST(screen_of_an_agent_tells_its_edges)
+{
+	struct edge_address edges[2] = { { .address.text = "e.test:443" },
+		{ .address.text = "f.test:1" } };
+	struct endpoint e = { .is_random = true }, *list[] = { &e };
+	struct snapshot s = { .endpoints = list,
+		.endpoint_count = 1,
+		.agent = { .enabled = true, .edges = edges, .edge_count = 2 } };
+	char storage[8192];
+	struct text out;
+
+	text_init(&out, storage, sizeof(storage));
+	format_snapshot(&s, 80, 40, &out);
+	ck_assert(strstr(out.data, "endpoint     a random name\n") != NULL);
+	ck_assert(
+	    strstr(out.data, "through      e.test:443, f.test:1\n") != NULL);
 }
 END_TEST
 
@@ -188,6 +221,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, screen_tells_what_is_served_and_what_happened);
 	tcase_add_loop_test(tcase, screen_tells_who_can_read_the_bytes, 0,
 	    (int)ARRAY_COUNT(ends));
+	tcase_add_test(tcase, screen_of_an_agent_tells_its_edges);
 	tcase_add_test(tcase, screen_warns_of_what_is_weak);
 	tcase_add_loop_test(tcase, screen_never_leaves_its_window, 0, 217);
 }
