@@ -1,8 +1,10 @@
 # Complete configurations; tests/unit/test_examples loads every one of them.
 exampledir = $(docdir)/examples
 dist_example_DATA = \
+	examples/agent.yaml \
 	examples/balanced.yaml \
 	examples/default-endpoint.yaml \
+	examples/edge-with-agents.yaml \
 	examples/events-and-logs.yaml \
 	examples/ip-restriction.yaml \
 	examples/limits.yaml \

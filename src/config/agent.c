@@ -10,6 +10,7 @@
 #include "wire/proxy_url.h"
 
 #define SHA256_DIGITS 64
+#define AUTHTOKEN_PROVEN_BYTES 16
 #define ERROR_SIZE 512
 
 static const char pin_prefix[] = "sha256:";
@@ -127,6 +128,11 @@ take_authtoken(struct reader *r, const struct node *n, const struct key *key,
 	if (why != NULL)
 		reader_complain(
 		    r, &n->origin, "'%s': the token %s", key->name, why);
+	else if (token.len < AUTHTOKEN_PROVEN_BYTES)
+		reader_warn(r, &n->origin,
+		    "'%s': the token is shorter than %d bytes: it can be "
+		    "guessed, and is sent to the edge instead of proven",
+		    key->name, AUTHTOKEN_PROVEN_BYTES);
 }
 
 void

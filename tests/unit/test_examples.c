@@ -12,7 +12,7 @@
 #define FOLDER TOP_SRCDIR "/examples"
 
 /* The files that examples/local.mk installs. */
-#define EXAMPLE_COUNT 11
+#define EXAMPLE_COUNT 13
 
 static void
 save(const char *name, const struct made *m)
@@ -39,11 +39,18 @@ make_all(void)
 	save("app-rsa",
 	    make((struct recipe){ .kind = MADE_RSA2048, .names = names }));
 	save("edge-client", make((struct recipe){ .names = "DNS:edge.test" }));
+	save("connect",
+	    make((struct recipe){ .names = "DNS:connect.example.com" }));
 	save("certificates/net",
 	    make((struct recipe){ .names = "DNS:*.example.net" }));
 	make_file("staff-cas.pem", staff->crt);
 	make_file("partner-cas.pem", other->crt);
 	make_file("internal-cas.pem", other->crt);
+	make_file("edge-cas.pem", other->crt);
+	make_file("agent.token", "0123456789abcdef0123456789abcdef\n");
+	make_file("tokens.yaml",
+	    "tokens:\n"
+	    "- { name: rack-7, token: 0123456789abcdef0123456789abcdef }\n");
 	make_file("staff.crl", make_crl(staff, NULL, 0, 0, 0));
 	ck_assert_int_eq(glob(FOLDER "/*", 0, NULL, &found), 0);
 	for (size_t i = 0; i < found.gl_pathc; i++)
@@ -126,6 +133,21 @@ START_TEST(examples_do_what_they_say)
 	ck_assert_int_eq(e->termination.auth, CLIENT_AUTH_REQUIRE);
 	e = snapshot_route(s, span_text("www.app.example.com"));
 	ck_assert_int_eq(e->termination.auth, CLIENT_AUTH_REQUEST);
+	snapshot_put(s);
+
+	s = load("agent.yaml");
+	ck_assert_uint_eq(s->agent.edge_count, 2);
+	ck_assert_int_eq(s->endpoints[0]->terminate_at, TERMINATE_UPSTREAM);
+	ck_assert_int_eq(s->endpoints[1]->terminate_at, TERMINATE_AGENT);
+	ck_assert_int_eq(
+	    s->endpoints[1]->termination.auth, CLIENT_AUTH_REQUIRE);
+	ck_assert(s->endpoints[2]->is_random);
+	ck_assert_ptr_null(s->endpoints[2]->bind_key);
+	snapshot_put(s);
+
+	s = load("edge-with-agents.yaml");
+	ck_assert_str_eq(s->base_domain.text, "tunnels.example.com");
+	ck_assert_int_eq(s->listens[1].serves, SERVES_AGENTS);
 	snapshot_put(s);
 
 	s = load("re-encryption.yaml");
