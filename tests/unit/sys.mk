@@ -4,6 +4,13 @@ tests_unit_test_geo_SOURCES = tests/unit/test_geo.c src/sys/geo.c
 tests_unit_test_geo_CPPFLAGS = $(UNIT_CPPFLAGS) $(GEO_CFLAGS)
 tests_unit_test_geo_LDADD = libbase.a $(GEO_LIBS) $(UNIT_LIBS)
 
+check_PROGRAMS += tests/unit/test_bridge
+tests_unit_test_bridge_SOURCES = tests/unit/test_bridge.c src/sys/bridge.c
+tests_unit_test_bridge_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_bridge_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=socketpair \
+	-Wl,--wrap=malloc
+tests_unit_test_bridge_LDADD = libbase.a $(UNIT_LIBS)
+
 check_PROGRAMS += tests/unit/test_loop
 tests_unit_test_loop_SOURCES = tests/unit/test_loop.c src/sys/loop.c
 tests_unit_test_loop_CPPFLAGS = $(UNIT_CPPFLAGS)
