@@ -5,6 +5,7 @@ libcmd_a_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DSYSTEM_AGENT_FILE='"$(sysconfdir)/lunette/agent.yaml"'
 libcmd_a_SOURCES = \
 	src/cmd/advice.c src/cmd/advice.h \
+	src/cmd/agent_source.c src/cmd/agent_source.h \
 	src/cmd/authtoken.c src/cmd/authtoken.h \
 	src/cmd/cmd_agent.c \
 	src/cmd/cmd_check.c src/cmd/commands.h \

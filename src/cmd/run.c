@@ -98,6 +98,8 @@ switch_to(struct run *r, struct snapshot *next, struct text *error)
 	warn_of_restart(r, r->snapshot, next);
 	snapshot_put(r->snapshot);
 	r->snapshot = next;
+	if (r->kind->on_switch != NULL)
+		r->kind->on_switch(r);
 	return true;
 }
 
@@ -252,26 +254,32 @@ next_timeout(const struct run *r)
 	return -1;
 }
 
-static void
+/* False: it cannot go on. */
+static bool
 serve(struct run *r)
 {
-	struct pollfd fds[2] = {
+	struct pollfd fds[3] = {
 		{ .fd = r->signal_fd, .events = POLLIN },
 		{ .fd = -1, .events = POLLIN },
+		{ .fd = r->refused_fd, .events = POLLIN },
 	};
 
 	while (!r->stop) {
 		draw(r);
 		if (r->draining)
 			fds[1].fd = edge_drained_fd(r->edge);
-		if (poll(fds, 2, next_timeout(r)) < 0 && errno != EINTR)
+		if (poll(fds, ARRAY_COUNT(fds), next_timeout(r)) < 0 &&
+		    errno != EINTR)
 			ASSERT(errno == ENOMEM);
 		if (r->watchdog_ms > 0)
 			notify_send("WATCHDOG=1");
 		take_signals(r);
 		if (r->draining && fds[1].fd >= 0 && fds[1].revents != 0)
 			r->stop = true;
+		if (fds[2].fd >= 0 && fds[2].revents != 0)
+			return false;
 	}
+	return true;
 }
 
 /* The engine has warned of it; this is what to type. */
@@ -334,10 +342,14 @@ run_started(struct run *r)
 	announce(r);
 	if (r->source->screen)
 		r->screen = screen_open();
-	serve(r);
+	bool told = serve(r);
+
 	screen_close(r->screen);
 	r->screen = NULL;
-	return EXIT_DONE;
+	if (told)
+		return EXIT_DONE;
+	r->kind->refuse(r);
+	return EXIT_FAILED;
 }
 
 static int
@@ -380,7 +392,11 @@ run_logged(struct run *r)
 
 	if (code == EXIT_DONE) {
 		code = run_started(r);
+		if (r->kind->stop != NULL)
+			r->kind->stop(r);
 		edge_free(r->edge);
+		if (r->kind->finish != NULL)
+			r->kind->finish(r);
 		LOG_INFO("stopped", LOG_INT("pid", getpid()));
 	}
 	close(r->signal_fd);
@@ -426,7 +442,10 @@ run_loaded(struct run *r)
 int
 run_process(const struct run_source *source, const struct run_kind *kind)
 {
-	struct run r = { .source = source, .kind = kind, .signal_fd = -1 };
+	struct run r = { .source = source,
+		.kind = kind,
+		.signal_fd = -1,
+		.refused_fd = -1 };
 	struct problems *p = problems_new();
 
 	if (p == NULL) {

@@ -28,6 +28,8 @@ struct run {
 	const struct run_kind *kind;
 	struct snapshot *snapshot; /* in force */
 	struct edge *edge;	   /* the engine, of an agent too */
+	void *part;	  /* what else its kind has made */
+	int refused_fd; /* readable: it cannot go on; -1: that never is */
 	struct screen *screen;	   /* NULL: log lines */
 	int signal_fd;
 	uint64_t watchdog_ms; /* 0: nobody waits for us */
@@ -41,6 +43,15 @@ struct run_kind {
 	 * nothing left behind. */
 	bool (*start)(
 	    struct run *r, struct journal_sink *sinks, struct text *error);
+	/* Before the engine goes. NULL: there is nothing. */
+	void (*stop)(struct run *r);
+	/* The engine is gone: frees what else `start` has made. NULL: there is
+	 * nothing. */
+	void (*finish)(struct run *r);
+	/* Says why it cannot go on; `refused_fd` is readable. */
+	void (*refuse)(const struct run *r);
+	/* Another snapshot is in force. NULL: that is all. */
+	void (*on_switch)(struct run *r);
 	/* Log lines about where it can be reached, at start and after each
 	 * reload. */
 	void (*announce)(const struct run *r);

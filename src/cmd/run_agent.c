@@ -1,5 +1,20 @@
 #include "cmd/run_agent.h"
 
+#include <stdlib.h>
+
+#include "cmd/agent_source.h"
+#include "cmd/commands.h"
+#include "cmd/sink.h"
+#include "control/agent_web.h"
+#include "tunnel/agent.h"
+
+/* What an agent has beside its engine. */
+struct agent_part {
+	struct agent_source *source;
+	struct agent *agent;
+	struct agent_web *web; /* NULL: none */
+};
+
 static void
 log_edges(const struct run *r)
 {
@@ -49,11 +64,111 @@ warn_of_restart(const struct snapshot *old, const struct snapshot *new)
 		run_warn_of_key(keys[i].same, "agent", keys[i].key);
 }
 
+static void
+part_free(struct agent_part *p)
+{
+	agent_web_free(p->web);
+	agent_free(p->agent);
+	agent_source_free(p->source);
+	free(p);
+}
+
+static struct agent_part *
+part_new(struct snapshot *s, struct text *error)
+{
+	struct agent_part *p = calloc(1, sizeof(*p));
+	struct agent_hooks hooks;
+
+	if (p != NULL)
+		p->source = agent_source_new();
+	if (p == NULL || p->source == NULL ||
+	    !agent_source_switch(p->source, s)) {
+		text_add(error, "no memory for the agent");
+		if (p != NULL)
+			part_free(p);
+		return NULL;
+	}
+	hooks = agent_source_hooks(p->source);
+	p->agent = agent_new(s, &hooks, error);
+	if (p->agent != NULL)
+		return p;
+	part_free(p);
+	return NULL;
+}
+
+/* An agent is of use without it. */
+static void
+start_web(struct agent_part *p, const struct snapshot *s)
+{
+	struct agent_web_settings settings = { .address = s->agent.web };
+	struct agent_web_source source = agent_source_web(p->source, p->agent);
+
+	if (s->agent.web_addr == NULL)
+		return;
+	int err = agent_web_new(&settings, &source, &p->web);
+
+	if (err < 0)
+		LOG_WARN("no web address",
+		    LOG_TEXT("web_addr", s->agent.web_addr), LOG_ERRNO(-err));
+}
+
 static bool
 start_agent(struct run *r, struct journal_sink *sinks, struct text *error)
 {
-	r->edge = edge_new(r->snapshot, sinks, error);
-	return r->edge != NULL;
+	struct agent_part *p = part_new(r->snapshot, error);
+
+	if (p == NULL) {
+		sinks_free(sinks);
+		return false;
+	}
+	r->edge = edge_new(r->snapshot, sinks, agent_host(p->agent), error);
+	if (r->edge == NULL) {
+		part_free(p);
+		return false;
+	}
+	r->part = p;
+	r->refused_fd = agent_refused_fd(p->agent);
+	start_web(p, r->snapshot);
+	return true;
+}
+
+/* Before the engine goes nobody may ask any more; the engine itself needs the
+ * agent to its end. */
+static void
+stop_agent(struct run *r)
+{
+	struct agent_part *p = r->part;
+
+	agent_web_free(p->web);
+	p->web = NULL;
+}
+
+static void
+finish_agent(struct run *r)
+{
+	part_free(r->part);
+	r->part = NULL;
+}
+
+static void
+switch_agent(struct run *r)
+{
+	struct agent_part *p = r->part;
+
+	if (!agent_source_switch(p->source, r->snapshot))
+		LOG_ERROR("no memory to measure the new endpoints");
+}
+
+static void
+refuse_agent(const struct run *r)
+{
+	const struct agent_part *p = r->part;
+	struct agent_link_status links[AGENT_MAX_LINKS];
+	size_t count = agent_links(p->agent, links);
+
+	for (size_t i = 0; i < count; i++)
+		if (links[i].error[0] != '\0')
+			say_error("%s: %s", links[i].edge, links[i].error);
 }
 
 int
@@ -62,6 +177,10 @@ run_agent(const struct run_source *source)
 	static const struct run_kind kind = {
 		.section = "agent",
 		.start = start_agent,
+		.stop = stop_agent,
+		.finish = finish_agent,
+		.refuse = refuse_agent,
+		.on_switch = switch_agent,
 		.announce = log_edges,
 		.warn_of_restart = warn_of_restart,
 	};

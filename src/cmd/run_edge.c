@@ -29,7 +29,7 @@ warn_of_restart(const struct snapshot *old, const struct snapshot *new)
 static bool
 start_edge(struct run *r, struct journal_sink *sinks, struct text *error)
 {
-	r->edge = edge_new(r->snapshot, sinks, error);
+	r->edge = edge_new(r->snapshot, sinks, NULL, error);
 	if (r->edge == NULL)
 		advice_listen(r->snapshot, r->source->from_flags, error);
 	return r->edge != NULL;

@@ -75,7 +75,7 @@ has_place(const struct agent_view *v, size_t count, size_t *left_out)
 }
 
 static bool
-copy_session(struct view_session *to, const struct agent_session *from)
+copy_session(struct view_session *to, const struct agent_session_view *from)
 {
 	*to = (struct view_session){
 		.edge = copy_text(from->edge),
@@ -92,7 +92,7 @@ copy_session(struct view_session *to, const struct agent_session *from)
 }
 
 static bool
-copy_endpoint(struct view_endpoint *to, const struct agent_endpoint *from)
+copy_endpoint(struct view_endpoint *to, const struct agent_endpoint_view *from)
 {
 	*to = (struct view_endpoint){
 		.name = copy_text(from->name),
@@ -112,7 +112,7 @@ copy_endpoint(struct view_endpoint *to, const struct agent_endpoint *from)
 }
 
 void
-agent_view_session(struct agent_view *v, const struct agent_session *s)
+agent_view_session(struct agent_view *v, const struct agent_session_view *s)
 {
 	struct view_session *list;
 
@@ -129,7 +129,7 @@ agent_view_session(struct agent_view *v, const struct agent_session *s)
 }
 
 void
-agent_view_endpoint(struct agent_view *v, const struct agent_endpoint *e)
+agent_view_endpoint(struct agent_view *v, const struct agent_endpoint_view *e)
 {
 	struct view_endpoint *list;
 

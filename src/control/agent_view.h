@@ -23,7 +23,7 @@
 
 /* What the source tells of a session. All text is lent for the call; NULL
  * counts as "". */
-struct agent_session {
+struct agent_session_view {
 	const char *edge;   /* its address, as configured */
 	const char *region; /* that the edge named, "" if none */
 	/* A word such as "connecting"; that of a session which serves is
@@ -35,7 +35,7 @@ struct agent_session {
 };
 
 /* The same of an endpoint. */
-struct agent_endpoint {
+struct agent_endpoint_view {
 	const char *name;     /* one of its own, never empty: the API's key */
 	const char *url;      /* "tls://..."; "" while it is not bound */
 	const char *upstream; /* as configured */
@@ -49,8 +49,8 @@ struct agent_endpoint {
 struct agent_view;
 
 /* Called by the source. No memory is remembered in the view. */
-void agent_view_session(struct agent_view *v, const struct agent_session *s);
-void agent_view_endpoint(struct agent_view *v, const struct agent_endpoint *e);
+void agent_view_session(struct agent_view *v, const struct agent_session_view *s);
+void agent_view_endpoint(struct agent_view *v, const struct agent_endpoint_view *e);
 
 struct agent_web_source {
 	void *data; /* the source's own; outlives the web address */

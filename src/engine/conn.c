@@ -549,7 +549,7 @@ conn_finish(struct conn *c)
 	leg_close(&c->upstream);
 	event_connection_closed(c);
 	if (p)
-		p->on_end(p, (enum reason)c->reason);
+		p->on_end(p, c);
 	dispose(c);
 	passage_free(p);
 	edge_release(w->edge);

@@ -46,7 +46,6 @@ passage_free(struct passage *p)
 		return;
 	tls_free(p->tls);
 	bridge_put(p->bridge);
-	endpoint_put(p->endpoint);
 	p->free(p);
 }
 

@@ -23,9 +23,10 @@ struct conn;
 struct worker;
 
 struct passage {
+	/* Gives its memory and the endpoint back. */
 	void (*free)(struct passage *p);
-	/* The connection is over; on its thread, before `free`. */
-	void (*on_end)(struct passage *p, enum reason reason);
+	/* The connection is over, and its event is written; before `free`. */
+	void (*on_end)(struct passage *p, const struct conn *c);
 	/* The sealed ANSWER of a data connection (DATA_ANSWER_BYTES); refused
 	 * with `reason`, 0: accepted. NULL: it came by a stream, where only a
 	 * refusal is told, as the bridge's reset code. False without memory. */

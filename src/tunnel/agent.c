@@ -209,7 +209,8 @@ load(struct agent *a, struct text *error)
 }
 
 struct agent *
-agent_new(struct snapshot *s, struct text *error)
+agent_new(
+    struct snapshot *s, const struct agent_hooks *hooks, struct text *error)
 {
 	struct agent *a = calloc(1, sizeof(*a));
 
@@ -220,6 +221,7 @@ agent_new(struct snapshot *s, struct text *error)
 	a->refused_fd = -1;
 	a->snapshot = snapshot_get(s);
 	a->link_count = s->agent.connections;
+	a->hooks = *hooks;
 	pthread_mutex_init(&a->lock, NULL);
 	a->host = (struct tunnel_host){
 		.data = a,

@@ -23,9 +23,24 @@ struct agent;
 #define AGENT_BACKOFF_FIRST_MS 500
 #define AGENT_BACKOFF_MAX_MS 30000
 
+/* What somebody may want to hear of connections that come through: on any
+ * thread, and never for long. */
+struct agent_traffic {
+	int64_t duration_us;
+	uint64_t bytes_in, bytes_out; /* from the client, to the client */
+};
+
+struct agent_hooks {
+	void *data;
+	void (*on_begin)(void *data, const struct endpoint *e); /* or NULL */
+	void (*on_end)(void *data, const struct endpoint *e,
+	    const struct agent_traffic *t); /* or NULL */
+};
+
 /* Reads what the settings name: CAs, the identity of former sessions. Takes a
  * reference on the snapshot. NULL with one line in `error`. */
-struct agent *agent_new(struct snapshot *s, struct text *error);
+struct agent *agent_new(
+    struct snapshot *s, const struct agent_hooks *hooks, struct text *error);
 void agent_free(struct agent *a); /* NULL is harmless; after edge_free */
 const struct tunnel_host *agent_host(const struct agent *a);
 

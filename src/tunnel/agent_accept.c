@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "engine/conn.h"
 #include "engine/passage.h"
 #include "sys/bridge.h"
 #include "tunnel/pump.h"
@@ -19,6 +21,8 @@ struct agent_passage {
 	char edge_name[AGENT_TEXT_SIZE];
 	struct data_keys keys; /* of a data connection; wiped */
 	struct data_binding binding;
+	const struct agent_hooks *hooks; /* NULL: it was not counted */
+	struct agent_traffic traffic;
 };
 
 static struct agent_passage *
@@ -32,15 +36,29 @@ on_free(struct passage *p)
 {
 	struct agent_passage *ap = mine(p);
 
+	if (ap->hooks && ap->hooks->on_end)
+		ap->hooks->on_end(ap->hooks->data, p->endpoint, &ap->traffic);
 	data_keys_wipe(&ap->keys);
+	endpoint_put(p->endpoint);
 	free(ap);
 }
 
 static void
-on_end(struct passage *p, enum reason reason)
+on_end(struct passage *p, const struct conn *c)
 {
-	(void)p;
-	(void)reason;
+	mine(p)->traffic = (struct agent_traffic){
+		.duration_us = clock_us() - c->start_us,
+		.bytes_in = conn_bytes_in(c),
+		.bytes_out = c->client.taken_bytes,
+	};
+}
+
+static void
+begin(struct agent_passage *ap, const struct agent *a)
+{
+	ap->hooks = &a->hooks;
+	if (a->hooks.on_begin)
+		a->hooks.on_begin(a->hooks.data, ap->passage.endpoint);
 }
 
 static bool
@@ -144,6 +162,8 @@ accept_passage(struct agent_session *s, const struct data_open *open,
 	p->refusal = judge(s, offer, open, mode);
 	if (offer)
 		p->endpoint = endpoint_get(offer->endpoint);
+	if (p->refusal == DATA_ACCEPTED)
+		begin(ap, s->link->at->agent);
 	p->way = !mode		     ? UPLINK_STREAM
 		 : *mode == DATA_TLS ? UPLINK_TLS
 				     : UPLINK_RAW;

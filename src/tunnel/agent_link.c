@@ -330,6 +330,7 @@ on_auth_reply(struct session *session, void *owner, enum session_reply reply,
 		LOG_ERROR("the edge refuses this agent",
 		    LOG_TEXT("edge", edge_of(s->link)->text),
 		    LOG_TEXT("error", response.error));
+		link_note(s->link, LINK_JOINING, response.error);
 		session_close(session, response.error);
 		refused_for_good(s->link);
 	} else {

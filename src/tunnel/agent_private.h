@@ -27,6 +27,7 @@ struct identity {
 
 struct agent {
 	struct tunnel_host host;
+	struct agent_hooks hooks;
 	struct snapshot *snapshot; /* counted; the first one */
 	struct proxy_url proxy;	   /* wiped */
 	bool has_proxy;

@@ -14,8 +14,8 @@ static char storage[64 * 1024];
 
 /* A source that is two arrays. */
 struct lists {
-	const struct agent_session *sessions;
-	const struct agent_endpoint *endpoints;
+	const struct agent_session_view *sessions;
+	const struct agent_endpoint_view *endpoints;
 	size_t session_count, endpoint_count;
 };
 
@@ -39,8 +39,8 @@ take(struct agent_view *v, struct lists *l)
 }
 
 static void
-take_one(struct agent_view *v, const struct agent_session *s,
-    const struct agent_endpoint *e)
+take_one(struct agent_view *v, const struct agent_session_view *s,
+    const struct agent_endpoint_view *e)
 {
 	struct lists l = { s, e, s != NULL, e != NULL };
 
@@ -69,7 +69,7 @@ must_not_have(const char *part)
 	ck_assert_msg(strstr(storage, part) == NULL, "%s in %s", part, storage);
 }
 
-static const struct agent_session session = {
+static const struct agent_session_view session = {
 	.edge = "edge.example.com:443",
 	.region = "eu",
 	.state = "online",
@@ -78,7 +78,7 @@ static const struct agent_session session = {
 	.is_online = true,
 };
 
-static const struct agent_endpoint endpoint = {
+static const struct agent_endpoint_view endpoint = {
 	.name = "web app",
 	.url = "tls://app.example.com",
 	.upstream = "tls://10.0.0.5:443",
@@ -107,7 +107,7 @@ END_TEST
 
 static void
 check_status(
-    const struct agent_session *sessions, size_t count, const char *expected)
+    const struct agent_session_view *sessions, size_t count, const char *expected)
 {
 	struct lists l = { sessions, NULL, count, 0 };
 	struct agent_view v;
@@ -119,7 +119,7 @@ check_status(
 
 START_TEST(one_session_that_serves_is_online)
 {
-	const struct agent_session sessions[] = {
+	const struct agent_session_view sessions[] = {
 		{ .state = "refused", .latency_us = -1 },
 		{ .state = "online", .is_online = true },
 	};
@@ -140,7 +140,7 @@ END_TEST
 START_TEST(a_tunnel_has_the_published_shape)
 {
 	struct meter *m = meter_new(0);
-	struct agent_endpoint e = endpoint;
+	struct agent_endpoint_view e = endpoint;
 	struct agent_view v;
 	struct text t = fresh();
 
@@ -186,7 +186,7 @@ END_TEST
 
 START_TEST(what_is_not_bound_is_an_endpoint_but_no_tunnel)
 {
-	struct agent_endpoint e = { .name = "late", .upstream = "localhost:1" };
+	struct agent_endpoint_view e = { .name = "late", .upstream = "localhost:1" };
 	struct agent_view v;
 	struct text t = fresh();
 
@@ -206,7 +206,7 @@ END_TEST
 static void
 check_readers(const char *terminate_at, const char *json, const char *html)
 {
-	struct agent_endpoint e = endpoint;
+	struct agent_endpoint_view e = endpoint;
 	struct agent_view v;
 	struct text t = fresh();
 
@@ -239,13 +239,13 @@ END_TEST
 static void
 take_nasty(struct agent_view *v)
 {
-	struct agent_session s = { .edge = NASTY,
+	struct agent_session_view s = { .edge = NASTY,
 		.region = NASTY,
 		.state = NASTY,
 		.id = NASTY,
 		.latency_us = 1,
 		.is_online = true };
-	struct agent_endpoint e = { .name = NASTY,
+	struct agent_endpoint_view e = { .name = NASTY,
 		.url = NASTY,
 		.upstream = NASTY,
 		.terminate_at = NASTY };
@@ -336,7 +336,7 @@ END_TEST
 START_TEST(metrics_are_complete)
 {
 	struct meter *m = meter_new(0);
-	struct agent_endpoint e = endpoint;
+	struct agent_endpoint_view e = endpoint;
 	struct agent_view v;
 	struct text t = fresh();
 
@@ -371,7 +371,7 @@ END_TEST
 
 START_TEST(too_many_are_left_out_and_counted)
 {
-	struct agent_endpoint *many = calloc(AGENT_VIEW_MAX + 7, sizeof(*many));
+	struct agent_endpoint_view *many = calloc(AGENT_VIEW_MAX + 7, sizeof(*many));
 	struct lists l = { NULL, many, 0, AGENT_VIEW_MAX + 7 };
 	struct agent_view v;
 	struct text t = fresh();
@@ -391,7 +391,7 @@ END_TEST
 START_TEST(long_text_is_cut)
 {
 	char name[AGENT_VIEW_TEXT_MAX + 100];
-	struct agent_endpoint e = { .name = name };
+	struct agent_endpoint_view e = { .name = name };
 	struct agent_view v;
 	struct text t = fresh();
 

@@ -53,11 +53,11 @@ static void
 fill(void *data, struct agent_view *v)
 {
 	struct agent *a = data;
-	struct agent_session s = { .edge = "edge.example.com:443",
+	struct agent_session_view s = { .edge = "edge.example.com:443",
 		.region = "eu",
 		.id = "ts_1",
 		.latency_us = 5000 };
-	struct agent_endpoint e = { .upstream = "localhost:80",
+	struct agent_endpoint_view e = { .upstream = "localhost:80",
 		.terminate_at = "upstream" };
 	char name[32];
 
