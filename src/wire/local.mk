@@ -7,6 +7,7 @@ libwire_a_SOURCES = \
 	src/wire/hello.c src/wire/hello_build.c src/wire/hello.h \
 	src/wire/host.c src/wire/host.h \
 	src/wire/ja4.c src/wire/ja4.h \
+	src/wire/json_scan.c src/wire/json_scan.h \
 	src/wire/crc32c.c \
 	src/wire/data_record.c src/wire/data_record.h \
 	src/wire/proxy.c src/wire/proxy_write.c src/wire/proxy.h \

@@ -5,6 +5,7 @@ check_PROGRAMS += \
 	tests/unit/test_frame \
 	tests/unit/test_hello \
 	tests/unit/test_host \
+	tests/unit/test_json_scan \
 	tests/unit/test_proxy \
 	tests/unit/test_proxy_url \
 	tests/unit/test_routes \
@@ -32,6 +33,10 @@ tests_unit_test_hello_LDADD = $(WIRE_TEST_LIBS)
 tests_unit_test_host_SOURCES = tests/unit/test_host.c
 tests_unit_test_host_CPPFLAGS = $(UNIT_CPPFLAGS)
 tests_unit_test_host_LDADD = $(WIRE_TEST_LIBS)
+
+tests_unit_test_json_scan_SOURCES = tests/unit/test_json_scan.c
+tests_unit_test_json_scan_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_json_scan_LDADD = $(WIRE_TEST_LIBS)
 
 tests_unit_test_proxy_SOURCES = tests/unit/test_proxy.c
 tests_unit_test_proxy_CPPFLAGS = $(UNIT_CPPFLAGS)
