@@ -264,6 +264,19 @@ conn_new(struct worker *w, struct arrival *a)
 	conn_start(c, a->fd);
 }
 
+/* The hello was for the edge: what it has read there is all that is known. */
+static bool
+begin_plain(struct conn *c)
+{
+	struct setup *s = conn_setup(c);
+
+	if (!s)
+		return false;
+	s->name = c->passage->name;
+	c->facts.sni = host_span(&s->name);
+	return true;
+}
+
 /* What was agreed with the edge stands for what the client would have said. */
 static void
 conn_start_passage(struct conn *c, int fd)
@@ -290,7 +303,7 @@ conn_start_passage(struct conn *c, int fd)
 	}
 	c->stage = p->plain ? STAGE_POLICY : STAGE_HELLO;
 	conn_set_deadline(c, s->timeouts.hello_ms);
-	if (conn_admit_client(c) && (!p->plain || conn_setup(c)))
+	if (conn_admit_client(c) && (!p->plain || begin_plain(c)))
 		conn_run(c);
 }
 

@@ -56,7 +56,7 @@ turn_away(int fd, struct passage *p)
 	uint8_t answer[DATA_ANSWER_BYTES];
 	size_t count;
 
-	if (p->bridge) {
+	if (!p->seal_answer) {
 		bridge_set_code(
 		    p->bridge, BRIDGE_OUTER, UPLINK_RESET_CODE + DATA_LIMIT);
 		bridge_note_reset(p->bridge, BRIDGE_OUTER);
@@ -114,7 +114,7 @@ passage_refuse(struct conn *c, enum reason reason)
 	c->alert = 0;
 	if (!leg_is_open(&c->client))
 		return;
-	if (p->bridge) {
+	if (!p->seal_answer) {
 		bridge_set_code(
 		    p->bridge, BRIDGE_OUTER, UPLINK_RESET_CODE + refusal);
 		bridge_note_reset(p->bridge, BRIDGE_OUTER);

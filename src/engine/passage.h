@@ -27,9 +27,10 @@ struct passage {
 	void (*free)(struct passage *p);
 	/* The connection is over, and its event is written; before `free`. */
 	void (*on_end)(struct passage *p, const struct conn *c);
-	/* The sealed ANSWER of a data connection (DATA_ANSWER_BYTES); refused
-	 * with `reason`, 0: accepted. NULL: it came by a stream, where only a
-	 * refusal is told, as the bridge's reset code. False without memory. */
+	/* The sealed ANSWER of a data connection (DATA_ANSWER_BYTES), which is
+	 * the first that goes back; refused with `reason`, 0: accepted. NULL:
+	 * it came by a stream, where only a refusal is told, as the bridge's
+	 * reset code. False without memory. */
 	bool (*seal_answer)(
 	    struct passage *p, enum data_reason reason, uint8_t *out);
 	struct endpoint *endpoint; /* counted; of this process's own settings */
@@ -37,9 +38,10 @@ struct passage {
 	struct addr edge;	    /* the session's remote address */
 	const char *edge_name;	    /* lives in the passage */
 	char id[64];		    /* the edge's id of the connection */
-	bool plain;		    /* TLS has ended at the edge */
-	uint8_t proxy_proto;	    /* for the upstream, if it says nothing */
-	bool checks_hello;	    /* the edge has announced it: */
+	struct host name;    /* that the client asked for, of plain ones */
+	bool plain;	     /* TLS has ended at the edge */
+	uint8_t proxy_proto; /* for the upstream, if it says nothing */
+	bool checks_hello;   /* the edge has announced it: */
 	uint32_t hello_bytes;
 	uint8_t hello_sha256[32];
 	uint8_t alpn[255];	/* the protocol that the edge has agreed on */
@@ -47,7 +49,8 @@ struct passage {
 	struct tls_stream *tls; /* owned until the connection takes it; its
 				   handshake is done; NULL: the descriptor is
 				   plain */
-	struct bridge *bridge;	/* counted; NULL: a data connection */
+	struct bridge *bridge;	/* counted; NULL: the descriptor is no bridge's
+				 */
 	enum uplink_way way;	/* for the event */
 	/* It is not to be: the connection ends at once, and this is what the
 	 * edge hears. DATA_ACCEPTED: it is up to the stages. */

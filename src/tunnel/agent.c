@@ -44,6 +44,8 @@ worker_new(void *data, struct worker *w)
 	}
 	session_host_init(&at->sessions, &w->loop, &w->timeouts, at->buffer,
 	    SESSION_BUFFER_BYTES);
+	tls_pump_host_init(&at->pumps, &w->loop, &w->timeouts, at->buffer,
+	    SESSION_BUFFER_BYTES);
 	at->outbound = (struct outbound_host){
 		.loop = &w->loop,
 		.timeouts = &w->timeouts,
@@ -62,6 +64,7 @@ end_all(struct agent_worker *at)
 		return;
 	at->ended = at->draining = true;
 	session_host_fini(&at->sessions);
+	tls_pump_host_fini(&at->pumps);
 	for (unsigned i = 0; i < at->link_count; i++)
 		link_fini(&at->links[i]);
 }

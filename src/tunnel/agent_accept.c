@@ -134,6 +134,8 @@ fill(struct passage *p, struct agent_session *s, const struct data_open *o)
 	p->edge = s->remote;
 	copy_text(p->id, sizeof(p->id), o->unique_id);
 	p->plain = o->termination == DATA_ENDS_AT_EDGE;
+	if (p->plain && host_parse(o->authority, &p->name, NULL) < 0)
+		p->name.len = 0;
 	p->proxy_proto = o->proxy_version;
 	p->checks_hello = !p->plain;
 	p->hello_bytes = o->hello_bytes;

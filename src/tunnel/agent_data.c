@@ -13,6 +13,7 @@
 #include "engine/passage.h"
 #include "sys/socket.h"
 #include "tls/data_stream.h"
+#include "sys/bridge.h"
 #include "tls/secret.h"
 
 /* Connections that are asked for and not yet OPENed, at most; those of them
@@ -111,6 +112,31 @@ on_timeout(struct timeout *t)
 
 /* --- OPEN --- */
 
+/* The client's own TLS inside of ours: the engine gets a bridge, at which it
+ * can peek. Takes the socket; a descriptor, or -errno. */
+static int
+bring_inside_out(
+    struct data_dial *d, int fd, struct passage *p, struct span first)
+{
+	struct tls_stream *tls = d->tls;
+	struct bridge *bridge;
+	int fds[2], error = bridge_open(&bridge, fds);
+
+	d->tls = NULL;
+	if (error < 0) {
+		tls_free(tls);
+		close(fd);
+		return error;
+	}
+	p->bridge = bridge; /* the outer end's reference */
+	error = tls_pump_start(&d->session->link->at->pumps, fd, tls,
+	    fds[BRIDGE_INNER], bridge, first);
+	if (error == 0)
+		return fds[BRIDGE_OUTER];
+	close(fds[BRIDGE_OUTER]);
+	return error;
+}
+
 static bool
 take_open(struct data_dial *d, const struct data_record *record)
 {
@@ -119,6 +145,8 @@ take_open(struct data_dial *d, const struct data_record *record)
 	struct data_binding binding;
 	struct data_open open;
 	struct passage *p;
+	struct span rest =
+	    span_of(d->heard + record->bytes, d->heard_len - record->bytes);
 	const char *why;
 	size_t len;
 	int fd;
@@ -127,23 +155,40 @@ take_open(struct data_dial *d, const struct data_record *record)
 		0 ||
 	    data_open_read(span_of(plain, len), &open, &why) < 0)
 		return false;
+	/* Plain bytes come only once they were answered for. */
+	if (open.termination == DATA_ENDS_AT_EDGE && rest.len > 0)
+		return false;
 	p = accept_passage(s, &open, &d->mode);
 	if (!p)
 		return false;
 	memcpy(binding.preface, d->preface, sizeof(binding.preface));
 	memcpy(binding.salt, record->salt.data, sizeof(binding.salt));
 	accept_bind_answer(p, &s->keys, &binding);
-	p->tls = d->tls;
-	d->tls = NULL;
 	fd = d->watch.fd;
 	loop_remove(&s->link->at->worker->loop, &d->watch);
 	d->watch.fd = -1;
+	if (d->tls && !p->plain) {
+		fd = bring_inside_out(d, fd, p, rest);
+	} else {
+		p->tls = d->tls;
+		d->tls = NULL;
+	}
+	if (fd < 0) {
+		passage_free(p);
+		return false;
+	}
 	accept_inject(s->link->at->agent, s->link->at->worker, fd, p);
 	return true;
 }
 
-/* Inside TLS nothing may follow before we have answered, so that what a record
- * holds is all there is. */
+/* A record of TLS is given out whole, with what follows OPEN in it: that may be
+ * the client's hello. */
+static size_t
+heard_size(const struct data_dial *d)
+{
+	return DATA_OPEN_MAX_BYTES + (d->tls ? SESSION_BUFFER_BYTES : 0);
+}
+
 static enum io
 read_some(struct data_dial *d, size_t wanted, size_t *count)
 {
@@ -156,7 +201,7 @@ read_some(struct data_dial *d, size_t wanted, size_t *count)
 	io = tls_read(d->tls, buffer, SESSION_BUFFER_BYTES, count);
 	if (io != IO_OK)
 		return io;
-	if (d->heard_len + *count > DATA_OPEN_MAX_BYTES)
+	if (d->heard_len + *count > heard_size(d))
 		return IO_ERROR;
 	memcpy(d->heard + d->heard_len, buffer, *count);
 	return IO_OK;
@@ -167,7 +212,7 @@ prepare_hearing(struct data_dial *d)
 {
 	if (d->heard)
 		return true;
-	d->heard = malloc(DATA_OPEN_MAX_BYTES);
+	d->heard = malloc(heard_size(d));
 	if (d->heard)
 		timeouts_set(timeouts_of(d->session), &d->timeout,
 		    d->session->link->at->worker->now_ms + DATA_OPEN_MS);
@@ -207,7 +252,7 @@ hear_open(struct data_dial *d)
 		}
 		return;
 	}
-	if (parse == PARSE_OK && (!d->tls || record.bytes == d->heard_len))
+	if (parse == PARSE_OK)
 		(void)take_open(d, &record);
 	end(d);
 }

@@ -11,10 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "tls/file.h"
 #include "tls/secret.h"
 
 #define FILE_MAX                                     \
@@ -81,7 +81,7 @@ identity_open(struct identity *i, const struct snapshot *s, const char *edge,
     unsigned index)
 {
 	*i = (struct identity){ .lock_fd = -1 };
-	(void)mkdir(s->state, 0700);
+	(void)file_make_folders(s->state); /* opening tells */
 	i->path = path_of(s, edge, index);
 	if (!i->path)
 		return;

@@ -13,6 +13,7 @@
 #include "tunnel/agent.h"
 #include "tunnel/outbound.h"
 #include "tunnel/session.h"
+#include "tunnel/tls_pump.h"
 
 struct link;
 
@@ -51,6 +52,7 @@ struct agent_worker {
 	struct worker *worker;
 	struct session_host sessions;
 	struct outbound_host outbound;
+	struct tls_pump_host pumps;
 	uint8_t *buffer;
 	struct link *links; /* those of this worker */
 	unsigned link_count;

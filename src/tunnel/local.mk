@@ -36,4 +36,5 @@ libtunnel_a_SOURCES += \
 	src/tunnel/agent_data.c \
 	src/tunnel/agent_identity.c \
 	src/tunnel/agent_link.c \
-	src/tunnel/outbound.c src/tunnel/outbound.h
+	src/tunnel/outbound.c src/tunnel/outbound.h \
+	src/tunnel/tls_pump.c src/tunnel/tls_pump.h
