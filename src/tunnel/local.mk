@@ -38,3 +38,11 @@ libtunnel_a_SOURCES += \
 	src/tunnel/agent_link.c \
 	src/tunnel/outbound.c src/tunnel/outbound.h \
 	src/tunnel/tls_pump.c src/tunnel/tls_pump.h
+
+libtunnel_a_SOURCES += \
+	src/tunnel/pump.c src/tunnel/pump.h \
+	src/tunnel/session.c src/tunnel/session.h src/tunnel/session_private.h \
+	src/tunnel/session_ask.c \
+	src/tunnel/session_asked.c \
+	src/tunnel/session_beat.c \
+	src/tunnel/session_end.c

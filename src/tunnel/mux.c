@@ -211,6 +211,12 @@ mux_own(struct mux_stream *s, const struct mux_stream_calls *calls, void *owner)
 	s->owner = owner;
 }
 
+const struct mux_stream_calls *
+mux_calls(const struct mux_stream *s)
+{
+	return s->calls;
+}
+
 void *
 mux_stream_owner(const struct mux_stream *s)
 {

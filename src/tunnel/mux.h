@@ -38,8 +38,13 @@ struct mux_room {
 	uint8_t *data;
 	size_t size; /* at least 1 */
 	size_t used; /* to be set: how much was filled in */
-	bool more;   /* to be set: call again, there may be more */
-	bool fin;    /* to be set: this was the last, the direction ends */
+	/* To be set: call again, there may be more; with nothing used once the
+	 * window has grown. */
+	bool more;
+	bool fin; /* to be set: this was the last, the direction ends */
+	/* To be set with `fin`: the owner is done, as by mux_release behind
+	 * the frame. */
+	bool leave;
 };
 
 /* What a stream's owner is told. Any may be NULL. */
@@ -137,6 +142,7 @@ struct mux_stream *mux_find(const struct mux *m, uint32_t id);
 /* Gives the stream (another) owner. What has come already is not told again. */
 void mux_own(
     struct mux_stream *s, const struct mux_stream_calls *calls, void *owner);
+const struct mux_stream_calls *mux_calls(const struct mux_stream *s);
 void *mux_stream_owner(const struct mux_stream *s);
 struct mux *mux_of(const struct mux_stream *s);
 /* Its id; 0 for one of ours of which nothing was sent yet. */
@@ -166,7 +172,8 @@ bool mux_is_finished(const struct mux_stream *s);
 void mux_reset(struct mux_stream *s, uint32_t error); /* says RST */
 /*
  * Leaves quietly: if our direction is not ended by a FIN, as mux_reset with
- * FRAME_ERROR_CANCEL; else what still comes is dropped until the peer's FIN.
+ * FRAME_ERROR_CANCEL; else what still comes, at most a window, is dropped until
+ * the peer's FIN. Of many that wait for that the oldest is reset.
  */
 void mux_release(struct mux_stream *s);
 

@@ -97,8 +97,6 @@ take_data(struct mux *m, struct mux_stream *s, const struct frame *f)
 		abuse(s, FRAME_ERROR_STREAM_CLOSED);
 	} else if (f->length > s->recv_window) {
 		abuse(s, FRAME_ERROR_FLOW_CONTROL);
-	} else if (s->orphan && f->length > 0) {
-		mux_kill(s, FRAME_ERROR_STREAM_CLOSED);
 	} else {
 		s->recv_window -= f->length;
 		m->payload_stream = s;
@@ -191,7 +189,7 @@ take_payload(struct mux *m, struct span bytes)
 	if (bytes.len > m->payload_left)
 		bytes.len = m->payload_left;
 	m->payload_left -= (uint32_t)bytes.len;
-	if (s && bytes.len > 0) {
+	if (s && !s->orphan && bytes.len > 0) {
 		s->fresh = true;
 		mux_add_news(s);
 		if (!mux_append(s, bytes))
@@ -214,7 +212,7 @@ handle_wndinc(struct mux *m, struct mux_stream *s, uint32_t increment)
 		mux_kill(s, FRAME_ERROR_FLOW_CONTROL);
 		return;
 	}
-	if (s->send_window == 0 && increment > 0 && s->wants) {
+	if (increment > 0 && s->wants && list_empty(&s->turn)) {
 		list_append(&m->turns, &s->turn);
 		mux_note_output(m);
 	}

@@ -197,10 +197,14 @@ take_turn(struct mux *m, struct mux_stream *s, struct filling *f)
 		return;
 	m->current = NULL;
 	ASSERT(room.used <= room.size);
-	if (type + room.used == 0 && !room.fin)
+	if (type + room.used == 0 && !room.fin) {
+		s->wants = room.more;
 		return;
+	}
 	finish_frame(s, f, type + room.used, room.fin);
-	if (room.more)
+	if (room.fin && room.leave)
+		mux_release(s);
+	else if (room.more)
 		mux_want(s);
 }
 

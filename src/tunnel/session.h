@@ -49,9 +49,20 @@ struct session_host {
 	size_t buffer_size;
 	struct list sessions; /* all, also those that only linger */
 	unsigned count;	      /* of those whose on_end did not come yet */
+	struct list dead;     /* memory to be freed after the turn */
+	struct timeout sweep;
 };
 
 #define SESSION_BUFFER_BYTES (256 * 1024) /* at least, of the host */
+
+/* At the start of what is freed once the turn is over, since the loop's batch
+ * may still point into it. */
+struct session_dead {
+	struct list node;
+	void (*on_sweep)(struct session_dead *d); /* before; NULL: nothing */
+};
+
+void session_bury(struct session_host *h, struct session_dead *d);
 
 void session_host_init(struct session_host *h, struct loop *loop,
     struct timeouts *timeouts, uint8_t *buffer, size_t size);
@@ -60,17 +71,18 @@ void session_host_init(struct session_host *h, struct loop *loop,
 void session_host_fini(struct session_host *h);
 
 /* Why a session ended, and the word for logs and events. */
-#define SESSION_END_TABLE(X)                                           \
-	X(NONE, "none")                                                \
-	X(CLOSED, "closed")		 /* session_close */           \
-	X(PEER_CLOSED, "peer_closed")	 /* close_notify or a FIN */   \
-	X(RESET, "reset")		 /* the connection broke */    \
-	X(HANDSHAKE, "handshake_failed") /* session_tls says why */    \
-	X(HANDSHAKE_TIMEOUT, "handshake_timeout")                      \
-	X(HEARTBEAT, "heartbeat_timeout") /* no answer in time */      \
-	X(PROTOCOL, "protocol_error")	  /* frames that may not be */ \
-	X(OVERLOAD, "overload") /* provokes answers and takes none */  \
-	X(NO_MEMORY, "no_memory")                                      \
+#define SESSION_END_TABLE(X)                                              \
+	X(NONE, "none")                                                   \
+	X(CLOSED, "closed")		 /* session_close */              \
+	X(PEER_CLOSED, "peer_closed")	 /* close_notify or a FIN */      \
+	X(RESET, "reset")		 /* the connection broke */       \
+	X(HANDSHAKE, "handshake_failed") /* session_tls says why */       \
+	X(HANDSHAKE_TIMEOUT, "handshake_timeout")                         \
+	X(ADMISSION_TIMEOUT, "auth_timeout") /* session_admit */          \
+	X(HEARTBEAT, "heartbeat_timeout")    /* no answer in time */      \
+	X(PROTOCOL, "protocol_error")	     /* frames that may not be */ \
+	X(OVERLOAD, "overload") /* provokes answers and takes none */     \
+	X(NO_MEMORY, "no_memory")                                         \
 	X(STOPPED, "stopped") /* session_host_fini */
 
 enum session_end {
@@ -110,7 +122,8 @@ struct session_settings {
 	/* The peer is known already, as the edge is to an agent: no limits for
 	 * strangers. Else session_admit lifts them. */
 	bool admitted;
-	uint64_t handshake_ms;		 /* 0: 10 s */
+	uint64_t handshake_ms; /* 0: 10 s */
+	uint64_t admission_ms; /* from then to session_admit; 0: 10 s */
 	uint64_t heartbeat_interval_ms;	 /* 0: 10 s */
 	uint64_t heartbeat_tolerance_ms; /* 0: 15 s */
 	uint64_t request_ms;  /* for a request to come whole; 0: 10 s */
@@ -127,6 +140,7 @@ void *session_owner(const struct session *s);
 struct session_host *session_host(const struct session *s);
 /* Lives until on_end has returned. */
 struct tls_stream *session_tls(const struct session *s);
+/* NULL in on_end. */
 struct mux *session_mux(const struct session *s);
 bool session_is_open(const struct session *s); /* shaken hands, not ended */
 /* ALPN lunette/1 was agreed on. */
