@@ -12,6 +12,7 @@ include tests/unit/policy.mk
 include tests/unit/engine.mk
 include tests/unit/renewal.mk
 include tests/unit/tunnel.mk
+include tests/unit/tunnel_agent.mk
 include tests/unit/control.mk
 include tests/unit/cmd.mk
 endif

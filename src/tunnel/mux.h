@@ -87,6 +87,12 @@ void *mux_owner(const struct mux *m);
 void mux_set_limits(
     struct mux *m, unsigned max_streams, size_t max_unread_bytes);
 
+/*
+ * Says FIN before each RST of a stream of ours: ngrok's agents pass an RST on to
+ * nobody, and would leave what stands behind them open for ever.
+ */
+void mux_finish_before_reset(struct mux *m);
+
 /* The round trip as measured, in milliseconds: a window that is used up in
  * about that time is enlarged. */
 void mux_set_round_trip(struct mux *m, uint64_t ms);

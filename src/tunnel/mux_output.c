@@ -91,12 +91,27 @@ fill_go_away(struct mux *m, struct filling *f)
 	    m->go_away_error, span_text(m->go_away_text));
 }
 
+static bool
+is_ours(const struct mux *m, uint32_t id)
+{
+	return (id & 1) == (m->settings.is_agent ? 1 : 0);
+}
+
+void
+mux_finish_before_reset(struct mux *m)
+{
+	m->fins_before_rsts = true;
+}
+
 static void
 fill_rsts(struct mux *m, struct filling *f)
 {
 	while (m->rst_count > 0 && room_in(f) >= FRAME_MAX_CONTROL_BYTES) {
 		const struct mux_rst *r = &m->rsts[m->rst_first];
 
+		if (m->fins_before_rsts && is_ours(m, r->id))
+			f->len += frame_write_data(
+			    f->data + f->len, r->id, 0, FRAME_FIN);
 		f->len += frame_write_rst(f->data + f->len, r->id, r->error);
 		m->rst_first = (m->rst_first + 1) % m->rst_size;
 		m->rst_count--;

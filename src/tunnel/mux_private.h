@@ -99,6 +99,7 @@ struct mux {
 	unsigned rst_first, rst_count, rst_size;
 	bool peer_gone, gone; /* GOAWAY: received, sent or due */
 	bool go_away_due;
+	bool fins_before_rsts;
 	uint32_t go_away_error; /* ours; or the peer's, to be told */
 	const char *go_away_text;
 	bool peer_gone_news;

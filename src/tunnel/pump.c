@@ -79,10 +79,11 @@ static void
 reset_stream(struct pump *p)
 {
 	struct mux_stream *stream = p->stream;
+	unsigned code = bridge_code(p->bridge, BRIDGE_OUTER);
 
 	p->report.reset_by_us = true;
 	finish(p);
-	mux_reset(stream, FRAME_ERROR_CANCEL);
+	mux_reset(stream, code != 0 ? code : FRAME_ERROR_CANCEL);
 }
 
 /* Both directions have had their FIN, and it was passed on. */
@@ -162,6 +163,7 @@ on_reset(struct mux_stream *stream, uint32_t error)
 	struct pump *p = mux_stream_owner(stream);
 
 	p->report.error = error;
+	bridge_set_code(p->bridge, BRIDGE_INNER, error);
 	finish(p);
 }
 

@@ -161,6 +161,8 @@ open_session(struct session *s)
 
 	tls_facts(s->tls, &facts);
 	s->is_lunette = span_is(facts.alpn, "lunette/1");
+	if (!s->is_lunette && !s->settings.is_agent)
+		mux_finish_before_reset(s->mux);
 	tls_trim(s->tls);
 	s->phase = SESSION_OPEN;
 	s->opened = true;
