@@ -91,10 +91,14 @@ switch_to(struct run *r, struct snapshot *next, struct text *error)
 {
 	struct journal_sink *sinks;
 
-	if (sinks_open(next, &sinks, error) != 0)
+	if (r->kind->prepare != NULL && !r->kind->prepare(r, next, error))
 		return false;
-	if (edge_reload(r->edge, next, sinks, error) != 0)
+	if (sinks_open(next, &sinks, error) != 0 ||
+	    edge_reload(r->edge, next, sinks, error) != 0) {
+		if (r->kind->discard != NULL)
+			r->kind->discard(r);
 		return false;
+	}
 	warn_of_restart(r, r->snapshot, next);
 	snapshot_put(r->snapshot);
 	r->snapshot = next;

@@ -50,7 +50,12 @@ struct run_kind {
 	void (*finish)(struct run *r);
 	/* Says why it cannot go on; `refused_fd` is readable. */
 	void (*refuse)(const struct run *r);
-	/* Another snapshot is in force. NULL: that is all. */
+	/* Around a reload; NULL: nothing to be done. What `prepare` reads of
+	 * the next snapshot (false with one line in `error`) is taken over by
+	 * `on_switch`, when `r->snapshot` is in force, or thrown away. */
+	bool (*prepare)(
+	    struct run *r, struct snapshot *next, struct text *error);
+	void (*discard)(struct run *r);
 	void (*on_switch)(struct run *r);
 	/* Log lines about where it can be reached, at start and after each
 	 * reload. */

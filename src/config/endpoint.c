@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "tls/stream.h"
 
 #define LABEL_MAX_BYTES 1024
 #define LABEL_NAME_MAX_BYTES 64
@@ -94,6 +95,32 @@ make_id(struct endpoint *e, const char *of)
 	for (int shift = 60; shift >= 0; shift -= 5)
 		*out++ = digits[(hash >> shift) & 31];
 	*out = '\0';
+}
+
+struct endpoint *
+endpoint_new_bound(const struct snapshot *s, const struct host *domain)
+{
+	struct endpoint *e = endpoint_new();
+
+	if (e == NULL)
+		return NULL;
+	e->index = SIZE_MAX;
+	e->domain = *domain;
+	e->terminate_at = TERMINATE_UPSTREAM;
+	e->termination.min_version = TLS_VERSION_1_2;
+	e->termination.max_version = TLS_VERSION_1_3;
+	e->handshake_ms = s->timeouts.handshake_ms;
+	e->connect_ms = s->timeouts.connect_ms;
+	e->idle_ms = s->timeouts.idle_ms;
+	e->metadata = strdup("");
+	if (asprintf(&e->url, "tls://%s", domain->text) < 0)
+		e->url = NULL;
+	if (e->metadata != NULL && e->url != NULL) {
+		make_id(e, e->url);
+		return e;
+	}
+	endpoint_put(e);
+	return NULL;
 }
 
 static bool

@@ -271,6 +271,10 @@ int snapshot_choose(struct snapshot *s, const char *const *names, size_t count,
 struct snapshot *snapshot_get(struct snapshot *s); /* any thread */
 void snapshot_put(struct snapshot *s);
 
+/* An endpoint that an agent binds: this pattern, with the snapshot's defaults
+ * and no metadata; one reference. NULL without memory. Any thread. */
+struct endpoint *endpoint_new_bound(
+    const struct snapshot *s, const struct host *domain);
 struct endpoint *endpoint_get(struct endpoint *e); /* any thread */
 void endpoint_put(struct endpoint *e);
 

@@ -565,6 +565,13 @@ edge_worker(struct edge *e, unsigned i)
 	return &e->workers[i];
 }
 
+void
+edge_sweep_uplinks(struct edge *e)
+{
+	for (unsigned i = 0; i < e->worker_count; i++)
+		worker_sweep(&e->workers[i]);
+}
+
 bool
 edge_wants_events(const struct edge *e)
 {

@@ -78,6 +78,10 @@ struct uplink {
 	 * by itself. */
 	bool is_lunette;
 	atomic_bool gone; /* the session has ended */
+	/* Of the session, lives as long as the uplink: enum reason, for which
+	 * all that goes through it must end (edge_sweep_uplinks); 0: nothing
+	 * must. NULL: data connections always outlive the session. */
+	const atomic_uint *cut_for;
 	_Atomic uint32_t active_count;
 };
 

@@ -130,7 +130,7 @@ find_or_add(struct shard *s, uint64_t hash, double burst, int64_t now_us)
 }
 
 static bool
-take(struct bucket *b, double per_second, double burst, int64_t now_us)
+fill(struct bucket *b, double per_second, double burst, int64_t now_us)
 {
 	/* Two workers may have read the clock in the other order. */
 	if (now_us > b->filled_us) {
@@ -139,25 +139,39 @@ take(struct bucket *b, double per_second, double burst, int64_t now_us)
 	}
 	if (b->tokens > burst)
 		b->tokens = burst;
-	if (b->tokens < 1)
-		return false;
-	b->tokens -= 1;
-	return true;
+	return b->tokens >= 1;
+}
+
+static bool
+ask(struct rates *r, struct span key, double per_second, double burst,
+    int64_t now_us, double taken)
+{
+	uint64_t hash = hash_bytes(key);
+	struct shard *s = &r->shards[(hash >> 32) % SHARD_COUNT];
+	struct bucket *b;
+	bool has;
+
+	pthread_mutex_lock(&s->lock);
+	b = &s->buckets[find_or_add(s, hash, burst, now_us)];
+	has = fill(b, per_second, burst, now_us);
+	if (has)
+		b->tokens -= taken;
+	pthread_mutex_unlock(&s->lock);
+	return has;
 }
 
 bool
 rates_take(struct rates *r, struct span key, double per_second, double burst,
     int64_t now_us)
 {
-	uint64_t hash = hash_bytes(key);
-	struct shard *s = &r->shards[(hash >> 32) % SHARD_COUNT];
-	bool taken;
+	return ask(r, key, per_second, burst, now_us, 1);
+}
 
-	pthread_mutex_lock(&s->lock);
-	taken = take(&s->buckets[find_or_add(s, hash, burst, now_us)],
-	    per_second, burst, now_us);
-	pthread_mutex_unlock(&s->lock);
-	return taken;
+bool
+rates_has(struct rates *r, struct span key, double per_second, double burst,
+    int64_t now_us)
+{
+	return ask(r, key, per_second, burst, now_us, 0);
 }
 
 struct rates *

@@ -26,4 +26,8 @@ void rates_free(struct rates *r);
 bool rates_take(struct rates *r, struct span key, double per_second,
     double burst, int64_t now_us);
 
+/* Whether there is one; takes none. */
+bool rates_has(struct rates *r, struct span key, double per_second,
+    double burst, int64_t now_us);
+
 #endif

@@ -189,6 +189,13 @@ socket_keep_alive(int fd)
 	(void)set_stream_options(fd);
 }
 
+void
+socket_set_keepalive(int fd, int idle_seconds)
+{
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds,
+	    sizeof(idle_seconds));
+}
+
 int
 socket_connect_unix(const char *path)
 {

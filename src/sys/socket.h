@@ -30,6 +30,8 @@ int socket_connect(const struct addr *a) MUST_CHECK;
 /* Keepalive and a limit for unacknowledged data, as accepted sockets have them
  * from their listener. */
 void socket_keep_alive(int fd);
+/* Keepalive from so many seconds of silence on, for one that waits. */
+void socket_set_keepalive(int fd, int idle_seconds);
 int socket_connect_unix(const char *path) MUST_CHECK;
 
 /* After writable: 0, or the negative errno with which connecting failed. */

@@ -81,7 +81,7 @@ identity_open(struct identity *i, const struct snapshot *s, const char *edge,
     unsigned index)
 {
 	*i = (struct identity){ .lock_fd = -1 };
-	(void)file_make_folders(s->state); /* opening tells */
+	(void)!file_make_folders(s->state); /* opening tells */
 	i->path = path_of(s, edge, index);
 	if (!i->path)
 		return;

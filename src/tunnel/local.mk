@@ -46,3 +46,34 @@ libtunnel_a_SOURCES += \
 	src/tunnel/session_asked.c \
 	src/tunnel/session_beat.c \
 	src/tunnel/session_end.c
+
+# The edge's end.
+libtunnel_a_SOURCES += \
+	src/tunnel/edge_auth.c \
+	src/tunnel/edge_auth.h \
+	src/tunnel/edge_bind.c \
+	src/tunnel/edge_bind.h \
+	src/tunnel/edge_calls.c \
+	src/tunnel/edge_calls.h \
+	src/tunnel/edge_clients.c \
+	src/tunnel/edge_clients.h \
+	src/tunnel/edge_commands.c \
+	src/tunnel/edge_data.c \
+	src/tunnel/edge_data.h \
+	src/tunnel/edge_doors.c \
+	src/tunnel/edge_doors.h \
+	src/tunnel/edge_drain.c \
+	src/tunnel/edge_drain.h \
+	src/tunnel/edge_events.c \
+	src/tunnel/edge_events.h \
+	src/tunnel/edge_host.c \
+	src/tunnel/edge_host.h \
+	src/tunnel/edge_knock.c \
+	src/tunnel/edge_knock.h \
+	src/tunnel/edge_offer.c \
+	src/tunnel/edge_offer.h \
+	src/tunnel/edge_private.h \
+	src/tunnel/edge_replace.c \
+	src/tunnel/edge_replace.h \
+	src/tunnel/edge_session.c \
+	src/tunnel/edge_session.h

@@ -197,8 +197,7 @@ int bind_read(
 int bind_write(const struct bind *b, struct span *out) MUST_CHECK;
 void bind_fini(struct bind *b);
 
-/* `Opts` goes back as it is in force; SDKs need it there. No certificate and no
- * key in it is ever written. */
+/* `Opts` goes back as it is in force; SDKs need it there. */
 struct bind_response {
 	char *id, *url, *proto;
 	char *error; /* "": bound */
@@ -209,6 +208,10 @@ struct bind_response {
 int bind_response_read(
     struct span json, struct bind_response *out, struct text *error) MUST_CHECK;
 int bind_response_write(
+    const struct bind_response *b, struct span *out) MUST_CHECK;
+/* With certificates and key as the agent has sent them, and only back to that
+ * agent: SDKs bind again, after a reconnect, with the Opts of the answer. */
+int bind_response_write_whole(
     const struct bind_response *b, struct span *out) MUST_CHECK;
 void bind_response_fini(struct bind_response *b);
 

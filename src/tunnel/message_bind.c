@@ -247,6 +247,23 @@ static const struct fields bind_response_fields =
 
 MESSAGE_FUNCTIONS(bind_response)
 
+static const struct field whole_response_table[] = {
+	TEXT_FIELD("Id", bind_response, id, MESSAGE_ID_MAX),
+	TEXT_FIELD("URL", bind_response, url, MESSAGE_LINE_MAX),
+	TEXT_FIELD("Proto", bind_response, proto, MESSAGE_WORD_MAX),
+	NESTED_FIELDS("Opts", bind_response, options, bind_options_fields),
+	TEXT_FIELD("Error", bind_response, error, MESSAGE_ERROR_TEXT_MAX),
+	INNER_FIELDS("Extra", bind_response_extra_fields),
+};
+static const struct fields whole_response_fields =
+    FIELDS_OF(whole_response_table);
+
+int
+bind_response_write_whole(const struct bind_response *b, struct span *out)
+{
+	return fields_write(&whole_response_fields, b, MESSAGE_MAX_BYTES, out);
+}
+
 /* --- Unbind --- */
 
 static const struct field unbind_table[] = {
