@@ -387,6 +387,7 @@ write_auth(struct agent_session *s, struct span *json)
 		.hostname = hostname,
 		.user_agent = lend("lunette-agent"),
 		.client_type = lend("lunette"),
+		.data_encryption = lend(set->encrypts_data ? "always" : ""),
 		.metadata = lend(set->metadata),
 		.heartbeat_interval_ns =
 		    (int64_t)set->heartbeat_interval_ms * 1000000,

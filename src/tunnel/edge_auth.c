@@ -282,6 +282,8 @@ keep_facts(struct edge_session *es, const struct auth *a)
 
 	f->can_stop = a->stop_unsupported && !a->stop_unsupported[0];
 	f->can_restart = a->restart_unsupported && !a->restart_unsupported[0];
+	f->encrypts_data =
+	    a->data_encryption && strcmp(a->data_encryption, "always") == 0;
 	return copy(&f->os, a->os) && copy(&f->arch, a->arch) &&
 	       copy(&f->version, a->version) &&
 	       copy(&f->metadata, a->metadata) &&

@@ -84,6 +84,7 @@ enum edge_phase {
 struct edge_agent_facts {
 	char *os, *arch, *version, *metadata, *user_agent, *client_type;
 	bool can_stop, can_restart;
+	bool encrypts_data; /* it wants no data connection in clear */
 };
 
 struct edge_session {

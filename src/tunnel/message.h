@@ -113,6 +113,7 @@ struct auth {
 	char *proxy_type;
 	bool mutual_tls, service_run, custom_interface, custom_cas;
 	char *config_version, *client_type;
+	char *data_encryption; /* Lunette: DataEncryption, "always" or "" */
 	uint32_t leg_number;
 	struct message_bytes token_id; /* Lunette: none, or TOKEN_ID_BYTES */
 	struct message_bytes proof;    /* Lunette: at most TOKEN_MAX_BYTES */

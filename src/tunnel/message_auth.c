@@ -49,6 +49,13 @@ static const struct field auth_extra_table[] = {
 	BOOL_FIELD("CustomInterface", auth, custom_interface),
 	BOOL_FIELD("CustomCAs", auth, custom_cas),
 	TEXT_FIELD("ClientType", auth, client_type, MESSAGE_WORD_MAX),
+	{
+	    .name = "DataEncryption",
+	    .kind = FIELD_TEXT,
+	    .max = MESSAGE_WORD_MAX,
+	    .spare = true,
+	    FIELD_AT(auth, data_encryption),
+	},
 	NUMBER_FIELD("LegNumber", auth, leg_number, 0, UINT32_MAX),
 	{
 	    .name = "TokenId",
