@@ -10,6 +10,7 @@ include tests/unit/tls.mk
 include tests/unit/config.mk
 include tests/unit/policy.mk
 include tests/unit/engine.mk
+include tests/unit/tunnel_messages.mk
 include tests/unit/renewal.mk
 include tests/unit/tunnel.mk
 include tests/unit/tunnel_agent.mk

@@ -438,15 +438,15 @@ fields_read(const struct fields *fields, struct span json, size_t max,
 	const struct json_limits limits = { max, MESSAGE_MAX_DEPTH,
 		MESSAGE_MAX_VALUES };
 	struct reading r = { .error = error };
-	json_t *object;
+	struct json_document document;
 	int result;
 
 	memset(out, 0, size);
-	result = json_input(json, &limits, &object, error);
+	result = json_input(json, &limits, &document, error);
 	if (result < 0)
 		return result;
-	if (!read_object(&r, fields, object, out))
+	if (!read_object(&r, fields, document.root, out))
 		fields_fini(fields, out, size);
-	json_decref(object);
+	json_input_end(&document);
 	return r.result;
 }

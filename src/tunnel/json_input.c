@@ -7,21 +7,50 @@
 
 #include "base/hash.h"
 
+/* For a value jansson has at most an object's struct, its table of buckets, and
+ * its place in the table around it; of a text there are the token while it
+ * grows, by doubling, and what is made of it. */
+#define BYTES_FOR_VALUE 512
+#define COPIES_OF_TEXT 8
+#define BYTES_AT_LEAST 4096
+
 /* --- jansson's memory --- */
+
+/* The document that the thread makes or ends just now. */
+static _Thread_local struct json_document *current;
 
 static void *
 allocate(size_t size)
 {
-	return malloc(size);
+	struct json_document *d = current;
+	size_t rounded = (size + 15) & ~(size_t)15;
+	void *p;
+
+	if (!d || rounded < size || rounded > d->size - d->used)
+		return malloc(size);
+	p = d->block + d->used;
+	d->used += rounded;
+	return p;
 }
 
-/* By the size that it really has, and not by one noted in front of it: so it
- * does not matter if something was allocated before jansson was told of us. */
-static void
-wipe_and_free(void *p)
+static bool
+is_of_block(const void *p)
 {
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
+	const struct json_document *d = current;
+
+	return d && (uintptr_t)p >= (uintptr_t)d->block &&
+	       (uintptr_t)p < (uintptr_t)d->block + d->size;
+}
+
+/* What is in no block, as of other users of jansson, may be secret as well. The
+ * size is what it really has, and was not noted in front of it: so it does not
+ * matter if it was allocated before jansson was told of us. */
+static void
+release(void *p)
+{
+	if (!p || is_of_block(p))
+		return;
+	explicit_bzero(p, malloc_usable_size(p));
 	free(p);
 }
 
@@ -31,7 +60,7 @@ prepare_jansson(void)
 {
 	size_t seed;
 
-	json_set_alloc_funcs(allocate, wipe_and_free);
+	json_set_alloc_funcs(allocate, release);
 	random_bytes(&seed, sizeof(seed));
 	json_object_seed(seed | 1);
 }
@@ -51,7 +80,8 @@ skip_string(struct span text, size_t at)
 /* Only what bounds need; jansson says whether it is JSON. NULL, or what is too
  * much. */
 static const char *
-find_excess(struct span text, const struct json_limits *limits)
+find_excess(
+    struct span text, const struct json_limits *limits, size_t *value_count)
 {
 	size_t at = 0, values = 1;
 	unsigned depth = 0;
@@ -74,6 +104,7 @@ find_excess(struct span text, const struct json_limits *limits)
 		if (values > limits->values)
 			return "the message has too many values";
 	}
+	*value_count = values;
 	return NULL;
 }
 
@@ -102,32 +133,58 @@ kind_of_error(const json_error_t *e)
 	}
 }
 
-int
-json_input(struct span text, const struct json_limits *limits, json_t **out,
-    struct text *error)
+/* Pages of it that are not needed are not touched. */
+static bool
+take_block(struct json_document *d, struct span text, size_t values)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const char *why = find_excess(text, limits);
+
+	pthread_once(&once, prepare_jansson);
+	d->size = BYTES_AT_LEAST + values * BYTES_FOR_VALUE +
+		  text.len * COPIES_OF_TEXT;
+	d->block = malloc(d->size);
+	d->used = 0;
+	return d->block;
+}
+
+void
+json_input_end(struct json_document *d)
+{
+	current = d;
+	json_decref(d->root);
+	current = NULL;
+	if (d->block)
+		explicit_bzero(d->block, d->used);
+	free(d->block);
+	*d = (struct json_document){ 0 };
+}
+
+int
+json_input(struct span text, const struct json_limits *limits,
+    struct json_document *out, struct text *error)
+{
+	size_t values = 0;
+	const char *why = find_excess(text, limits, &values);
 	json_error_t e;
 
-	*out = NULL;
+	*out = (struct json_document){ 0 };
 	if (why) {
 		text_add(error, why);
 		return -EPROTO;
 	}
-	pthread_once(&once, prepare_jansson);
-	*out = json_loadb(text.len > 0 ? (const char *)text.data : "", text.len,
-	    JSON_REJECT_DUPLICATES, &e);
-	if (*out && json_is_object(*out))
-		return 0;
-	if (*out) {
-		json_decref(*out);
-		*out = NULL;
-		text_add(error, "the message is not a JSON object");
-		return -EPROTO;
-	}
-	if (json_error_code(&e) == json_error_out_of_memory)
+	if (!take_block(out, text, values))
 		return -ENOMEM;
-	text_addf(error, "%s, near byte %d", kind_of_error(&e), e.position);
+	current = out;
+	out->root = json_loadb(text.len > 0 ? (const char *)text.data : "",
+	    text.len, JSON_REJECT_DUPLICATES, &e);
+	current = NULL;
+	if (json_is_object(out->root))
+		return 0;
+	if (out->root)
+		text_add(error, "the message is not a JSON object");
+	else
+		text_addf(
+		    error, "%s, near byte %d", kind_of_error(&e), e.position);
+	json_input_end(out);
 	return -EPROTO;
 }

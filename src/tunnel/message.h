@@ -87,6 +87,13 @@ struct message_labels {
  */
 void message_wipe(struct span *json); /* empty is harmless */
 
+/* A text for a message that is only written, which borrows it; NULL is "". */
+static inline char *
+message_lend(const char *text)
+{
+	return (char *)(uintptr_t)(text ? text : "");
+}
+
 static inline struct span
 message_span(const struct message_bytes *b)
 {

@@ -431,8 +431,62 @@ def fuzz_frame():
         yield frame(kind, 3, b"x")
 
 
+# As message_kinds[] of tests/unit/message_kinds.h, from "a" on.
+MESSAGES = {
+    b"a": (b'{"Version":["3","2"],"ClientId":"c","Extra":{"OS":"linux",'
+           b'"AuthToken":"t","Cookie":"k","Metadata":"m","LegNumber":1,'
+           b'"HeartbeatInterval":10000000000,"StopUnsupportedError":"",'
+           b'"UpdateUnsupportedError":null,"MutualTLS":false}}',
+           b'{"Extra":{"Authtoken":"t","TokenId":"AAECAwQFBgc=",'
+           b'"Proof":"AAECAwQFBgcICQoLDA0ODw=="}}'),
+    b"b": (b'{"Version":"3","ClientId":"c","Error":"no\\n\\nERR_NGROK_107",'
+           b'"Extra":{"Cookie":"k","SessionDuration":60,"AgentSessionID":'
+           b'"ts_1","SessionId":"AAECAwQFBgcICQoLDA0ODw=="}}',),
+    b"c": (b'{"Region":"eu"}',),
+    b"d": (b'{"Id":"i","Proto":"tls","ForwardsTo":"a:1","Opts":{"Domain":'
+           b'"a.test","ProxyProto":2,"MutualTLSAtEdge":{"mutual_tls_ca":'
+           b'"Q0E="},"TLSTermination":{"cert":"Q1JU","key":"S0VZ"},'
+           b'"IPRestriction":{"allow_cidrs":["::/0"],"deny_cidrs":[]},'
+           b'"TrafficPolicy":null},"Extra":{"Token":"t","Bindings":["public"],'
+           b'"PoolingEnabled":true}}',
+           b'{"Opts":{"TLSTermination":{},"TrafficPolicy":"x"},'
+           b'"Extra":{"AllowsPooling":true}}'),
+    b"e": (b'{"Id":"i","URL":"tls://a","Opts":{"TLSTermination":{"cert":""},'
+           b'"TerminateAt":"edge"},"Error":"","Extra":{"Token":"t"}}',),
+    b"f": (b'{"Id":"i","Extra":null}',),
+    b"g": (b'{"Labels":{"b":"2","a":"1","c":""},"Metadata":"m"}',),
+    b"h": (b'{"Id":"i","Error":""}',),
+    b"i": (b'{"Error":"no"}',),
+    b"j": (b'{"Version":"2","PermitMajorVersion":true}',),
+    b"k": (b'{"Id":"i","Message":"m","ErrorCode":"e"}',),
+    b"l": (b'{"First":9007199254740991,"Count":1,"Mode":1}',),
+    b"m": (b'{"Counter":1,"Reason":"agent_lost"}',),
+    b"n": (b'{"Drain":30000000000}',),
+}
+
+
+def fuzz_message():
+    """Each kind, whole and with what is no JSON; and headers of streams."""
+    for kind, samples in MESSAGES.items():
+        for sample in samples:
+            yield kind + sample
+            yield kind + sample[:len(sample) // 2]
+        for sample in (b"{}", b"[]", b"", b"null", b'{"Extra":{"Extra":{}}}',
+                       b'{"Id":1,"Id":2}', b'{"Id":"\\u0000"}',
+                       b'{"Id":"\\ud83d\\ude00\xff"}', b"[" * 20,
+                       b'{"x":' + b"[" * 15 + b"]" * 15 + b"}", b'{"x":1e400}'):
+            yield kind + sample
+    header = (b'{"Id":"i","ClientAddr":"192.0.2.7:1","Proto":"tls","EdgeType":'
+              b'"0","PassthroughTLS":true,"Open":"DQoNCgA="}')
+    for cut in (b"\0", b"\x20", b"\xff"):
+        yield cut + struct.pack("<Q", len(header)) + header + b"client"
+        yield cut + struct.pack(">Q", len(header)) + header
+        yield cut + struct.pack("<Q", 16385) + header
+    yield b"\0ERR_NGROK_334"
+
+
 TARGETS = [fuzz_hello, fuzz_proxy, fuzz_host, fuzz_yaml, fuzz_peer, fuzz_pem,
-           fuzz_data_record, fuzz_frame]
+           fuzz_data_record, fuzz_frame, fuzz_message]
 
 
 def main():
