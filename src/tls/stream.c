@@ -133,7 +133,6 @@ finish(struct tls_stream *s)
 	enum io io;
 
 	if (why) {
-		s->context->out_len = 0;
 		failure_set(s, TLS_FAULT_PROTOCOL, why);
 		return fail(s);
 	}
