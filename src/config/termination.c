@@ -397,14 +397,15 @@ check_versions(struct reader *r, const struct endpoint *e, const struct node *n)
 		    "'min_version' is above 'max_version'");
 }
 
-/* Where the endpoint's own certificate was written. */
+/* Where the certificate was written that the endpoint shows. */
 static const struct node *
 certificate_node(const struct node *n)
 {
 	const struct node *own = node_get(n, "agent_tls_termination");
+	const struct node *at =
+	    own != NULL ? node_get(own, "server_certificate") : NULL;
 
-	return own != NULL ? node_get(own, "server_certificate")
-			   : node_get(n, "certificate");
+	return at != NULL ? at : node_get(n, "certificate");
 }
 
 /* Shown all the same, since the operator said so. */
@@ -448,7 +449,8 @@ check_certificate(
 		warn_of_other_name(r, e, n);
 		return;
 	}
-	if (r->s->local_ca)
+	/* Without a label here its own has been complained of. */
+	if (r->s->local_ca || node_get(n, "agent_tls_termination") != NULL)
 		return;
 	if (e->is_random) {
 		reader_complain(r, &at->origin,

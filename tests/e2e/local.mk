@@ -41,6 +41,7 @@ EXTRA_DIST += \
 	tests/e2e/test_25_tls_limits.py \
 	tests/e2e/test_26_tls_secrets.py \
 	tests/e2e/test_28_termination_commands.py \
+	tests/e2e/test_29_agent_files.py \
 	tests/e2e/tlspeer.py \
 	tests/e2e/tlsupstream.py \
 	tests/e2e/upstream.py \

@@ -104,11 +104,14 @@ WRONG = {
     "absent_certificate": (
         GOOD + "certificates: [{ crt: absent.pem, key: absent.key }]\n", 8,
         ["absent.pem"]),
-    # What belongs to later versions is refused by name, never ignored.
-    "later_terminate": (GOOD + "    terminate_at: agent\n", 8, ["version"]),
-    "later_agents": (
+    # What is for an agent's file says so.
+    "agents_terminate": (GOOD + "    terminate_at: agent\n", 8,
+                         ["agent's file"]),
+    "agents_name": (GOOD + "    name: a\n", 8, ["agent's file"]),
+    "agents_without_tokens": (
         with_lines(edge="edge:\n  agents: { server_names: [c.test] }"), 3,
-        ["version"]),
+        ["authtokens_file"]),
+    # What belongs to later versions is refused by name, never ignored.
     "later_admin": (
         with_lines(edge="edge:\n  admin: { listen: \"127.0.0.1:1\" }"), 3,
         ["version"]),
@@ -271,15 +274,6 @@ def test_wrong_usage(arguments):
         assert b"edge" in shown.stderr
     if "chekc" in arguments:
         assert b"check" in shown.stderr
-
-
-@pytest.mark.parametrize("arguments", [
-    ("--edge", "e.test"), ("--authtoken", "x"), ("--pooling-enabled",),
-])
-def test_what_comes_later_is_refused(arguments):
-    shown = lunette("tls", "1", "--listen", "127.0.0.1:0", *arguments)
-    assert shown.returncode == 2, shown.stderr
-    assert b"version" in shown.stderr
 
 
 def test_listening_on_oneself_is_refused(scene):

@@ -268,17 +268,21 @@ def copy_examples(scene):
     copy_pair(scene, "edge-client", "edge.example.com")
     copy_pair(scene, "certificates/net", "*.example.net")
     copy_pair(scene, "app-rsa", "app.example.com", key="rsa")
-    for name in ("staff", "partner", "internal"):
+    copy_pair(scene, "connect", "connect.example.com")
+    for name in ("agent.token", "tokens.yaml"):
+        scene.write(name, "token-0123456789abcdef\n")
+        os.chmod(scene.path(name), 0o600)
+    for name in ("staff", "partner", "internal", "edge"):
         shutil.copy(scene.certificates.ca, scene.path(name + "-cas.pem"))
     scene.certificates.root.crl(scene.path("staff.crl"))
 
 
 def test_every_example_passes_check(scene):
     copy_examples(scene)
-    examples = glob.glob(scene.path("*.yaml"))
-    assert len(examples) >= 11
+    examples = glob.glob(os.path.join(SOURCE, "examples", "*.yaml"))
+    assert len(examples) >= 13
     for path in examples:
-        shown = lunette("check", "-c", path)
+        shown = lunette("check", "-c", scene.path(os.path.basename(path)))
         assert shown.returncode == 0, shown.stderr.decode()
 
 

@@ -68,13 +68,20 @@ check_endpoint(const struct snapshot *s, const struct endpoint *e)
 	static const struct addr nobody = { .family = ADDR_UNIX };
 
 	ASSERT(s->endpoints[e->index] == e);
-	ASSERT(e->domain.len > 0 && e->metadata);
-	ASSERT(snapshot_endpoint(s, span_text(e->url)) == e);
-	if (!host_is_wildcard(&e->domain))
+	ASSERT(e->metadata && e->id[0] != '\0');
+	ASSERT(e->is_random == (e->url == NULL));
+	ASSERT(e->is_random == (e->domain.len == 0));
+	ASSERT((e->name != NULL) == s->agent.enabled);
+	if (e->url != NULL)
+		ASSERT(snapshot_endpoint(s, span_text(e->url)) == e);
+	if (e->url != NULL && !host_is_wildcard(&e->domain))
 		ASSERT(snapshot_route(s, host_span(&e->domain)) == e);
 	ASSERT(e->allow || !e->deny);
 	ASSERT(endpoint_allows(e, &nobody) == !e->allow);
-	ASSERT(e->terminate_at == TERMINATE_UPSTREAM);
+	/* There are no certificates here. */
+	ASSERT(e->terminate_at == TERMINATE_UPSTREAM || s->local_ca ||
+	       (s->agent.enabled && e->terminate_at == TERMINATE_EDGE));
+	ASSERT(s->agent.enabled || e->terminate_at != TERMINATE_AGENT);
 	ASSERT(e->upstream_count <= 256 && e->proxy_proto <= 2);
 	ASSERT(e->connect_ms > 0 && e->idle_ms > 0);
 	ASSERT(e->upstream_count > 0 || s->edge_script >= 0 ||
@@ -93,7 +100,11 @@ check_snapshot_of(struct tree *t, struct problems *p)
 	ASSERT((s == NULL) == (problems_count(p) > 0));
 	if (!s)
 		return;
-	ASSERT(s->listen_count > 0 && s->log_target);
+	ASSERT((s->listen_count == 0) == s->agent.enabled);
+	ASSERT((s->agent.edge_count > 0) == s->agent.enabled);
+	ASSERT(s->log_target && s->state);
+	ASSERT((s->agents.server_name_count > 0) == s->agents.enabled);
+	ASSERT(!s->agent.enabled || s->endpoint_count > 0);
 	for (size_t i = 0; i < s->listen_count; i++) {
 		const struct listen_settings *l = &s->listens[i];
 

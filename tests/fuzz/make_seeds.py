@@ -263,6 +263,9 @@ def fuzz_host():
 
 
 ONE = b"endpoints: [{url: tls://a.test, upstream: '192.0.2.1:1'}]\n"
+AGENT = b"version: 1\nagent: {edges: [e.test], local_ca: auto%s}\n" \
+    b"endpoints: [{name: a, upstream: 1%s}, {name: b, url: b.test, " \
+    b"upstream: {url: 2, proxy_protocol: 2}}]\n"
 
 
 def fuzz_yaml():
@@ -278,6 +281,29 @@ def fuzz_yaml():
                 b"a: \"\\0\"", b"a: |\n  b\n", b"a: >-\n  b\n", b"a: \r b",
                 b"%YAML 1.2\n---\na: 1\n...\n", b"a: \xc2\x85b: \xe2\x80\xa8",
                 b"[" * 70, b"{a: " * 70, b"<<: {a: b}", b"'': 1")
+    for agent in (b", authtoken: 0123456789abcdef", b", connections: 10",
+                  b", connect_cas: 'sha256:" + b"0a" * 32 + b"'",
+                  b", proxy_url: 'http://u:p%%41@p.test:1'",
+                  b", web_addr: false, metadata: m, data_encryption: always",
+                  b", connect_timeout: 1s, heartbeat_interval: 1s, "
+                  b"heartbeat_tolerance: 1s", b", authtoken_file: /dev/null",
+                  b", workers: 2, log: {target: stdout}", b", listen: [':1']"):
+        yield AGENT % (agent, b"")
+    for key in (b", terminate_at: agent", b", terminate_at: edge, alpn: [h2]",
+                b", url: 'tls://'", b", url: '*.a.test'",
+                b", agent_tls_termination: {server_certificate: x, "
+                b"server_private_key: y, mutual_tls_certificate_authorities: "
+                b"[z]}", b", pooling_enabled: true", b", certificate: x",
+                b", mutual_tls: {cas: x}, terminate_at: edge"):
+        yield AGENT % (b"", key)
+    yield AGENT % (b"", b"") + b"edge: {}\n"
+    for agents in (b"", b", data_encryption: always", b", certificate: x",
+                   b", limits: {sessions: 1, endpoints_per_session: 2}",
+                   b", heartbeat_interval: 1s, heartbeat_tolerance: 2s"):
+        yield b"version: 1\nedge: {local_ca: auto, base_domain: t.test, " \
+            b"listen: [{address: ':1', serves: both}], agents: " \
+            b"{server_names: [c.test], authtokens_file: /dev/null" + \
+            agents + b"}}\n" + ONE
     for listen in (b"':443'", b"'[::1]:0'", b"'::1:1'", b"'0.0.0.0:443'",
                    b"{address: ':1', proxy_protocol: {accept: [1, 2], from: "
                    b"[10.0.0.0/8], required: false}}"):

@@ -246,6 +246,24 @@ static const struct refusal endpoint_refusals[] = {
 		   "mutual_tls_certificate_authorities: [ a.crt ] }"),
 	    "t.yaml:6:93: a.crt: \"\" is not a CA: it has no "
 	    "basicConstraints" },
+	/* What is wrong with it is all that is said, whatever the name. */
+	{ HEAD "agent: { " EDGES " }\nendpoints: [ { name: x, upstream: 1,\n"
+	       "  agent_tls_termination: { server_certificate: "
+	       "\"-----BEGIN\" } },\n"
+	       "  { name: y, url: b.test, upstream: 1,\n"
+	       "  agent_tls_termination: {} } ]\n",
+	    "t.yaml:4:48: 'server_certificate': a file is needed, not the PEM "
+	    "text itself\n"
+	    "t.yaml:6:26: 'server_certificate' is missing" },
+	{ HEAD "agent: { " EDGES " }\nendpoints: [ { name: x, upstream: 1,\n"
+	       "  agent_tls_termination: [], terminate_at: agent } ]\n",
+	    "t.yaml:4:26: 'agent_tls_termination': expected keys and values, "
+	    "found a list" },
+	{ HEAD "agent: { " EDGES " }\n"
+	       "certificates: [ { name: app, crt: a.pem } ]\n"
+	       "endpoints: [ { name: x, url: b.test, upstream: 1,\n"
+	       "  certificate: app, agent_tls_termination: {} } ]\n",
+	    "t.yaml:5:44: 'server_certificate' is missing" },
 	{ RANDOM("terminate_at: edge, certificate: x"),
 	    "t.yaml:4:36: 'certificate': no certificate has the name 'x'" },
 	{ HEAD "agent: { " EDGES " }\n"
@@ -567,6 +585,22 @@ START_TEST(a_token_that_others_can_read_is_refused)
 }
 END_TEST
 
+START_TEST(a_short_token_is_odd)
+{
+	struct snapshot *s =
+	    fixture_snapshot(AGENT("authtoken: 0123456789abcde"));
+
+	ck_assert_uint_eq(problems_count(s->warnings), 1);
+	ck_assert_str_eq(problems_get(s->warnings, 0),
+	    "t.yaml:4:14: 'authtoken': the token is shorter than 16 bytes: it "
+	    "can be guessed, and is sent to the edge instead of proven");
+	snapshot_put(s);
+	s = fixture_snapshot(AGENT("authtoken: 0123456789abcdef"));
+	ck_assert_uint_eq(problems_count(s->warnings), 0);
+	snapshot_put(s);
+}
+END_TEST
+
 START_TEST(texts_have_limits)
 {
 	char text[8192], *lines;
@@ -673,6 +707,7 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, one_pair_can_be_sent);
 	tcase_add_test(tcase, the_web_address_may_be_off);
 	tcase_add_test(tcase, a_token_that_others_can_read_is_refused);
+	tcase_add_test(tcase, a_short_token_is_odd);
 	tcase_add_test(tcase, texts_have_limits);
 	tcase_add_test(tcase, a_token_can_be_set_until_it_is_shared);
 	tcase_add_test(tcase, endpoints_are_chosen_by_name);
