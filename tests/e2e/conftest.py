@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import agentsdk
 from certificates import Certificates
 from edge import binary
 from scene import Scene
@@ -58,6 +59,18 @@ def needs():
             if not shutil.which(program):
                 pytest.skip(f"{program} is not installed")
     return check
+
+
+@pytest.fixture
+def sdk(scene):
+    """Makes processes with the agent SDK from npm in them."""
+    folder = agentsdk.install()
+
+    def make(**options):
+        made = agentsdk.Sdk(folder, **options)
+        scene.agents.append(made)
+        return made
+    return make
 
 
 @pytest.fixture

@@ -28,6 +28,15 @@ def parse_line(line):
     return fields
 
 
+def mentions(value, wanted):
+    """Whether it is one of the values in this object."""
+    if isinstance(value, dict):
+        return any(mentions(inner, wanted) for inner in value.values())
+    if isinstance(value, list):
+        return any(mentions(inner, wanted) for inner in value)
+    return value == wanted
+
+
 class Tail:
     """Reads what a growing file gained, whole lines only."""
 
@@ -60,7 +69,8 @@ class Running:
         self.log_tail = Tail(self.process.stderr_path)
         self.log = []
         self.events_tail = Tail(events_path) if events_path else None
-        self.events_seen = []
+        self.events_seen = []  # tcp_connection_closed.v0
+        self.others_seen = []  # all other types
         self.expected_exit = {0}
         self.stopped = False
         try:
@@ -126,6 +136,8 @@ class Running:
             event = json.loads(line)
             if event["event_type"] == "tcp_connection_closed.v0":
                 self.events_seen.append(event)
+            else:
+                self.others_seen.append(event)
         return sorted((e["object"] for e in self.events_seen),
                       key=lambda o: o["conn"]["start_ts"])
 
@@ -148,6 +160,26 @@ class Running:
         until(lambda: len(self.events()) >= self.asked, timeout,
               "the next event")
         return self.events()[self.asked - 1]
+
+    def told(self, kind, mentioning=()):
+        """The objects of the events of another type so far that have all of
+        these values somewhere."""
+        self.events()
+        wanted = [mentioning] if isinstance(mentioning, str) else mentioning
+        return [e["object"] for e in self.others_seen
+                if e["event_type"] == kind and
+                all(mentions(e["object"], value) for value in wanted)]
+
+    def wait_told(self, kind, mentioning=(), timeout=10, count=1):
+        """Number `count` of them."""
+        try:
+            until(lambda: len(self.told(kind, mentioning)) >= count, timeout,
+                  f"{count} of {kind} about {mentioning}")
+        except AssertionError as error:
+            raise AssertionError(
+                f"{error}; {[e['event_type'] for e in self.others_seen]}\n"
+                f"{self.raw_log()[-3000:]}") from None
+        return self.told(kind, mentioning)[count - 1]
 
     # Signals.
 

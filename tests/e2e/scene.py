@@ -16,6 +16,7 @@ class Scene:
         self.folder = str(folder)
         self.certificates = certificates
         self.edges, self.clients = [], []
+        self.agents = []  # all that hold sessions with the edges
         self.upstreams, self.processes = [], []
         self.servers = Servers(self)
         self.settles = True  # a test may say that it leaves sockets open
@@ -130,6 +131,8 @@ class Scene:
             attempt(client.close)
         for upstream in self.upstreams:
             attempt(upstream.close)
+        for agent in self.agents:
+            attempt(agent.close)
         for edge in self.edges:
             if passed and self.settles and edge.process.alive() \
                     and not edge.stopped:
