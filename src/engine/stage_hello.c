@@ -104,11 +104,12 @@ read_hello(struct conn *c, struct span wire)
 	struct worker *w = c->worker;
 	struct hello_result r;
 
+	/* The bytes of whoever it was are overwritten. */
+	w->hello_owner = NULL;
 	if (caller_has_preface(c, wire)) {
 		caller_hand_over(c, CALLER_DATA_RAW, NULL);
 		return STEP_GONE;
 	}
-	w->hello_owner = NULL;
 	r = hello_parse(wire, w->scratch, &w->hello);
 	if (r.parse == PARSE_MORE)
 		return wait_for_more(c, r.needed_bytes);
