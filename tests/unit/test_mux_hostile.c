@@ -254,7 +254,7 @@ START_TEST(a_stream_that_was_overtaken_may_come_late)
 	if (_i == 0)
 		add_data(199, FRAME_SYN, 4);
 	else if (_i == 1)
-		add_data(301 - 128, FRAME_SYN, 4);
+		add_data(301 - 130, FRAME_SYN, 4);
 	else
 		add_data(301 - 126, FRAME_SYN, 4);
 	ck_assert_int_eq(feed(), _i == 2 ? 0 : -EPROTO);

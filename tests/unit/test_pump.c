@@ -415,6 +415,20 @@ START_TEST(a_close_before_the_peers_end_is_a_reset)
 }
 END_TEST
 
+/* The other direction has had its good end already. */
+START_TEST(a_reset_is_one_behind_the_peers_end_too)
+{
+	struct line *l = connect_line("");
+
+	fin(&l->agent);
+	expect_fin(&l->edge);
+	say(&l->edge, "cut sh");
+	close_outer(&l->edge, true);
+	expect(&l->agent, "cut sh");
+	expect_reset(&l->agent);
+}
+END_TEST
+
 /* It had sent its FIN, and then was gone before all had come. */
 START_TEST(a_close_behind_ones_own_end_is_a_reset)
 {
@@ -463,6 +477,8 @@ START_TEST(a_reset_behind_the_end_takes_nothing_back)
 
 	say(&l->agent, "all of it");
 	fin(&l->agent);
+	while (send_some(&l->edge, 100 * 1000 * 1000))
+		bench_settle();
 	close_outer(&l->agent, true);
 	ck_assert_uint_eq(l->edge.done_count, 1);
 	expect(&l->edge, "all of it");
@@ -545,6 +561,7 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(
 	    tcase, a_reset_at_one_end_is_one_at_the_other, 0, 2);
 	tcase_add_test(tcase, a_close_before_the_peers_end_is_a_reset);
+	tcase_add_test(tcase, a_reset_is_one_behind_the_peers_end_too);
 	tcase_add_test(tcase, a_close_behind_ones_own_end_is_a_reset);
 	tcase_add_test(tcase, what_was_not_read_makes_a_close_a_reset);
 	tcase_add_test(tcase, a_reset_passes_a_peer_that_takes_nothing);
