@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -106,23 +107,28 @@ finish_if_complete(struct pump *p)
 
 /* --- from the stream to the bridge --- */
 
-/* What the socket took; IO_AGAIN: not all. */
+/* What the socket took, of all pieces with one call; IO_AGAIN: nothing. */
 static enum io
 write_pieces(struct pump *p, size_t *taken)
 {
 	struct span pieces[MAX_PIECES];
-	size_t count = mux_peek_many(p->stream, pieces, MAX_PIECES), n;
-	enum io io = IO_OK;
+	struct iovec parts[MAX_PIECES];
+	size_t count = mux_peek_many(p->stream, pieces, MAX_PIECES);
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
+	ssize_t n;
 
-	*taken = 0;
-	for (size_t i = 0; i < count && io == IO_OK; i++) {
-		io = socket_write(
-		    p->watch.fd, pieces[i].data, pieces[i].len, &n);
-		*taken += io == IO_OK ? n : 0;
-		if (io == IO_OK && n < pieces[i].len)
-			io = IO_AGAIN;
-	}
-	return io;
+	for (size_t i = 0; i < count; i++)
+		parts[i] = (struct iovec){
+			.iov_base = (void *)(uintptr_t)pieces[i].data,
+			.iov_len = pieces[i].len,
+		};
+	do
+		n = sendmsg(p->watch.fd, &message, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	*taken = n > 0 ? (size_t)n : 0;
+	if (n < 0)
+		return errno == EAGAIN ? IO_AGAIN : IO_ERROR;
+	return IO_OK;
 }
 
 /* False: the pump is finished. */
