@@ -208,7 +208,7 @@ take_turn(struct mux *m, struct mux_stream *s, struct filling *f)
 	m->current = s;
 	if (s->calls && s->calls->on_room)
 		s->calls->on_room(s, &room);
-	if (!m->current)
+	if (m->current != s)
 		return;
 	m->current = NULL;
 	ASSERT(room.used <= room.size);
