@@ -57,15 +57,32 @@ timeouts_of(const struct agent_session *s)
 
 static void dial_next(struct agent_session *s);
 
+/* Out of the loop, and the caller's to close; -1 if there was none. */
+static int
+take_descriptor(struct data_dial *d)
+{
+	int fd = d->watch.fd;
+
+	if (fd >= 0)
+		loop_remove(&d->session->link->at->worker->loop, &d->watch);
+	return fd;
+}
+
+static void
+forget(struct data_dial *d)
+{
+	int fd = take_descriptor(d);
+
+	if (fd >= 0)
+		close(fd);
+}
+
 static void
 dial_free(struct data_dial *d)
 {
 	outbound_cancel(d->outbound);
 	timeouts_clear(timeouts_of(d->session), &d->timeout);
-	if (d->watch.fd >= 0) {
-		loop_remove(&d->session->link->at->worker->loop, &d->watch);
-		close(d->watch.fd);
-	}
+	forget(d);
 	tls_free(d->tls);
 	list_remove(&d->node);
 	wipe(d->preface, sizeof(d->preface));
@@ -82,11 +99,7 @@ end(struct data_dial *d)
 	if (d->ended)
 		return;
 	d->ended = true;
-	if (d->watch.fd >= 0) {
-		loop_remove(&s->link->at->worker->loop, &d->watch);
-		close(d->watch.fd);
-		d->watch.fd = -1;
-	}
+	forget(d);
 	if (d->state == DIAL_WAITING)
 		s->parked_count--;
 	else
@@ -164,9 +177,7 @@ take_open(struct data_dial *d, const struct data_record *record)
 	memcpy(binding.preface, d->preface, sizeof(binding.preface));
 	memcpy(binding.salt, record->salt.data, sizeof(binding.salt));
 	accept_bind_answer(p, &s->keys, &binding);
-	fd = d->watch.fd;
-	loop_remove(&s->link->at->worker->loop, &d->watch);
-	d->watch.fd = -1;
+	fd = take_descriptor(d);
 	if (d->tls && !p->plain) {
 		fd = bring_inside_out(d, fd, p, rest);
 	} else {

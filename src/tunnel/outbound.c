@@ -52,11 +52,12 @@ struct outbound {
 static void
 forget(struct outbound *o)
 {
-	if (o->watch.fd >= 0) {
-		loop_remove(o->host->loop, &o->watch);
-		close(o->watch.fd);
-		o->watch.fd = -1;
-	}
+	int fd = o->watch.fd;
+
+	if (fd < 0)
+		return;
+	loop_remove(o->host->loop, &o->watch);
+	close(fd);
 }
 
 static void
@@ -106,7 +107,6 @@ succeed(struct outbound *o)
 	int fd = o->watch.fd;
 
 	loop_remove(o->host->loop, &o->watch);
-	o->watch.fd = -1;
 	end(o, fd, 0, NULL);
 }
 

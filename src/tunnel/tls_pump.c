@@ -49,11 +49,12 @@ tls_pump_host_init(struct tls_pump_host *h, struct loop *loop,
 static void
 forget(struct tls_pump *p, struct end *e)
 {
-	if (e->watch.fd < 0)
+	int fd = e->watch.fd;
+
+	if (fd < 0)
 		return;
 	loop_remove(p->host->loop, &e->watch);
-	close(e->watch.fd);
-	e->watch.fd = -1;
+	close(fd);
 }
 
 static void
@@ -84,13 +85,14 @@ end(struct tls_pump *p)
 static void
 reset(struct tls_pump *p)
 {
+	int fd = p->net.watch.fd;
+
 	if (p->ended)
 		return;
 	bridge_note_reset(p->bridge, BRIDGE_INNER);
-	if (p->net.watch.fd >= 0) {
+	if (fd >= 0) {
 		loop_remove(p->host->loop, &p->net.watch);
-		socket_reset(p->net.watch.fd);
-		p->net.watch.fd = -1;
+		socket_reset(fd);
 	}
 	end(p);
 }
