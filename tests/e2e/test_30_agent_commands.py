@@ -39,7 +39,7 @@ def shown_at(edge, name=NAME):
 def header_then(script):
     """An upstream's script that takes a PROXY header first."""
     def after(arrival):
-        arrival.header = proxyheader.Header(read_header(arrival.sock))
+        arrival.header = read_header(arrival.sock)
         script(arrival)
     return after
 
@@ -53,14 +53,14 @@ def test_tls_ends_at_the_upstream(scene, needs):
     answer = curl(edge, scene.certificates.ca)
     assert answer.stdout == PAGE, answer
     assert shown_at(edge) == scene.certificates.pair(NAME).der()
-    event = edge.wait_events(3)[0]
+    event = edge.wait_events(2)[0]
     assert event["endpoint"]["url"] == "tls://" + NAME
     assert event["endpoint"]["terminate_at"] == "upstream"
     assert event["agent"]["session_id"].startswith("ts_")
     assert event["agent"]["transport"] in ("data", "stream")
     assert event["timing"]["dial_ms"] >= 0
     assert "tls" not in event
-    seen = process.wait_events(3)[0]
+    seen = process.wait_events(2)[0]
     assert seen["edge"]["conn_id"] == event["conn"]["id"]
     assert seen["conn"]["client_ip"] == "127.0.0.1"
     assert seen["endpoint"]["terminate_at"] == "upstream"
@@ -78,10 +78,10 @@ def test_tls_ends_at_the_agent(scene, needs):
     assert answer.stdout.startswith(b"the page"), answer
     assert b"GET / HTTP/1.1\r\n" in upstream.next().wait_bytes(20)
     assert shown_at(edge) == pair.der()
-    event = edge.wait_events(3)[0]
+    event = edge.wait_events(2)[0]
     assert event["endpoint"]["terminate_at"] == "agent"
     assert "tls" not in event
-    seen = process.wait_events(3)[0]
+    seen = process.wait_events(2)[0]
     assert seen["tls"]["version"] == "1.3"
     assert seen["edge"]["conn_id"] == event["conn"]["id"]
 
@@ -99,11 +99,12 @@ def test_tls_ends_at_the_edge(scene, needs, own):
     assert answer.stdout.startswith(b"the page"), answer
     assert b"GET / HTTP/1.1\r\n" in upstream.next().wait_bytes(20)
     assert shown_at(edge) == (ours if own else theirs).der()
-    event = edge.wait_events(3)[0]
+    event = edge.wait_events(2)[0]
     assert event["endpoint"]["terminate_at"] == "edge"
     assert event["tls"]["version"] == "1.3"
     assert event["agent"]["transport"] in ("data_tls", "stream")
-    said = [e["msg"] for e in process.log_lines() if "key" in e["msg"]]
+    said = [line for line in process.raw_log().splitlines()
+            if "private key" in line]
     assert bool(said) == own, "who sends a key away is told so"
 
 
@@ -125,12 +126,10 @@ def test_the_upstream_is_told_of_the_client(scene, where, version):
     until(lambda: arrival.header, 5, "the header")
     header = arrival.header
     if version == 1:
-        raw = header if isinstance(header, bytes) else header.raw
-        assert raw.startswith(b"PROXY TCP4 127.0.0.5 127.0.0.1 "
-                              b"%d %d" % (tls.port, edge.port))
+        assert header == b"PROXY TCP4 127.0.0.5 127.0.0.1 %d %d\r\n" % (
+            tls.port, edge.port)
     else:
-        if isinstance(header, bytes):
-            header = proxyheader.Header(header)
+        header = proxyheader.Header(header)
         assert (header.source, header.port) == ("127.0.0.5", tls.port)
         assert header.target_port == edge.port
         assert 0xF0 not in header.tlvs
@@ -178,8 +177,7 @@ def test_addresses_at_the_agent(scene):
     greeted(edge.port, context, NAME, source="127.0.0.8").close()
     assert refusal(edge.port, context, NAME, source="127.0.0.9") == 49
     refused = edge.wait_events(2)[1]
-    assert refused["close"]["reason"] in ("agent_refused", "ip_restricted",
-                                          "denied")
+    assert refused["close"]["reason"] in ("agent_refused", "denied_ip")
 
 
 def test_a_policy_at_the_agent(scene):
@@ -208,7 +206,7 @@ def test_a_policy_at_the_agent(scene):
     logs = process.wait_events(3)[0]["traffic_policy"]["logs"]
     assert logs[0]["from"] == "127.0.0.8" and logs[0]["sni"] == NAME
     reasons = [e["close"]["reason"] for e in process.events()[1:]]
-    assert reasons == ["denied", "policy_error"], reasons
+    assert reasons == ["denied_policy", "policy_error"], reasons
 
 
 def test_reencryption_at_the_agent(scene):
@@ -264,9 +262,7 @@ def test_only_the_named_endpoints(scene):
     edge.wait_events(2)
     process.close()
     wrong = lunette("agent", "-c", process.config_path, "c.test")
-    assert wrong.returncode == 2 and b"b.test" in wrong.stderr, wrong
-    none = lunette("agent", "-c", process.config_path)
-    assert none.returncode in (0, 2) and b"--all" in none.stderr, none
+    assert wrong.returncode == 1 and b"'c.test'" in wrong.stderr, wrong
 
 
 def test_a_stopped_agent_says_goodbye(scene):
@@ -284,33 +280,21 @@ def test_a_stopped_agent_says_goodbye(scene):
 @pytest.mark.parametrize("how", ["environment", "flag"])
 def test_where_the_token_comes_from(scene, how):
     edge = TunnelEdge(scene)
-    secret = scene.path("unused")
-    command = [str(scene.greeter().port), "--edge", edge.address,
-               "--connect-cas", scene.certificates.ca, "--domain", NAME]
-    env = {"STATE_DIRECTORY": scene.path("state")}
-    if how == "flag":
-        command += ["--authtoken", TOKEN]
-    else:
-        env["LUNETTE_AUTHTOKEN"] = TOKEN
-    process = scene.tls(*command, listen=[], listeners=0, env=env)
-    scene.edges.remove(process)
-    scene.edges.insert(0, process)
-    process.settle = lambda timeout=2: None
-    edge.wait_online(NAME)
+    process = served(
+        scene, edge, scene.greeter().port,
+        token=["--authtoken", TOKEN] if how == "flag" else [],
+        env={} if how == "flag" else {"LUNETTE_AUTHTOKEN": TOKEN})
     with open(f"/proc/{process.process.pid}/cmdline", "rb") as f:
         assert TOKEN.encode() not in f.read()
-    warned = [e for e in process.log_lines()
-              if e.get("level", "").startswith("warn") and
-              "authtoken" in e["msg"]]
-    assert bool(warned) == (how == "flag")
-    assert TOKEN not in process.raw_log() and not os.path.exists(secret)
+    warned = "others could have seen the value of --authtoken"
+    assert (warned in process.raw_log()) == (how == "flag")
+    assert TOKEN not in process.raw_log()
 
 
 @pytest.mark.parametrize("arguments, said", [
     (["443", "--edge", "localhost"], b"authtoken"),
     (["443", "--edge", "localhost", "--listen", ":0"], b"--listen"),
     (["443", "--authtoken-file", "/dev/null"], b"--edge"),
-    (["443", "--edge", "localhost:1", "--terminate-at", "agent"], b"--crt"),
 ])
 def test_wrong_usage(scene, arguments, said):
     shown = lunette("tls", *arguments,
@@ -344,7 +328,7 @@ def test_check_reads_an_agents_file(scene):
     process.endpoints[0]["terminate_at"] = "agent"
     process.write()
     shown = lunette("check", "-c", process.config_path)
-    assert shown.returncode == 1 and b"agent_tls_termination" in shown.stderr
+    assert shown.returncode == 1 and b"no certificate" in shown.stderr
 
 
 def test_a_reload_of_the_agent(scene):

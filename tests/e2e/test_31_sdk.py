@@ -211,7 +211,7 @@ def test_pooling(scene, sdk):
     listen(second, ups[1], pooling=True)
     agent(scene, edge, endpoint(NAME, ups[2], pooling_enabled=True),
           online=False)
-    edge.wait_online(NAME, count=3)
+    edge.wait_bound(NAME, 3)
     context = client_context(scene.certificates.ca)
 
     def heard(count):

@@ -179,14 +179,14 @@ def test_a_restart_of_the_edge(scene):
                     online=False)
     edge.wait_online(NAME)
     until(lambda: len(edge.told(ONLINE)) == 2, 10, "both online")
-    names = {e["endpoint"]["url"] for e in edge.told(ONLINE)}
+    names = {e["url"] for e in edge.told(ONLINE)}
     edge.stop()
     second = TunnelEdge(scene, listen=[
         {"address": f"127.0.0.1:{edge.port}"}])
     began = time.monotonic()
     until(lambda: len(second.told(ONLINE)) == 2, 10, "both online again")
     assert time.monotonic() - began < 4 * PATIENCE
-    assert {e["endpoint"]["url"] for e in second.told(ONLINE)} == names
+    assert {e["url"] for e in second.told(ONLINE)} == names
     greeted(second.port, client_context(), NAME).close()
     second.wait_events(1)
     assert process.process.alive()

@@ -15,7 +15,7 @@ from client import Client
 from muxado import DATA, FIN, GOAWAY, RST, SYN, WNDINC, frame, number
 from standin_agent import Agent, Denied
 from tlspeer import client_context, connect, refusal
-from tunnel import STOP, TunnelEdge, agent, agent_tls, endpoint, \
+from tunnel import HOST, STOP, TunnelEdge, agent, agent_tls, endpoint, \
     lunette_standin, standin
 from upstream import echo, hold
 from waiting import PATIENCE, scaled, until
@@ -118,8 +118,8 @@ def test_a_window_that_overflows(scene, pair_of, add):
 
 def test_streams_that_are_not_there(pair_of):
     """Late frames of streams that are gone are part of life."""
-    edge, bad = pair_of
-    for stream in (5, 7, 4242, 2 ** 31 - 1):
+    _, bad = pair_of
+    for stream in (1, 3):
         bad.mux.send(WNDINC, stream, number(10))
         bad.mux.send(RST, stream, number(4))
     assert bad.mux.heartbeat() < 5
@@ -215,9 +215,10 @@ def test_pings_without_reading(scene):
     before = edge.process.rss_bytes()
     carrier.settimeout(3 * PATIENCE)
     try:
-        for count in range(200000):
-            carrier.sendall(frame(DATA, 3 + 2 * count, number(8) + b"{}",
-                                  SYN | FIN) * 1)
+        for block in range(0, 400000, 1000):
+            carrier.sendall(b"".join(
+                frame(DATA, stream, number(8) + b"{}", SYN | FIN)
+                for stream in range(block + 3, block + 1003, 2)))
     except OSError:
         pass
     assert edge.process.rss_bytes() < before + (64 << 20)
@@ -225,22 +226,28 @@ def test_pings_without_reading(scene):
     edge.wait_told(STOP, timeout=30)
 
 
-@pytest.mark.parametrize("first", [
+STRANGE = [
     b"", b"\0" * 8, b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64,
     frame(DATA, 3, number(0), SYN) + frame(DATA, 3, b"x" * 100000),
-    frame(DATA, 3, number(3) + b"x" * 100, SYN)])
-def test_data_before_auth(scene, first):
+    frame(DATA, 3, number(3) + b"x" * 100, SYN)]
+
+
+def test_data_before_auth(scene):
     """A stranger gets little room, and is gone soon."""
-    edge = TunnelEdge(scene, edge={"timeouts": {"handshake": "1s"}})
-    tls = scene.own(connect, edge, client_context(scene.certificates.ca),
-                    "localhost", {"timeout": 30})
-    tls.sendall(first)
-    try:
-        tls.read_all()
-    except OSError:
-        pass
-    tls.close()
-    edge.wait_told(STOP, timeout=20)
+    edge = TunnelEdge(scene)
+    context = client_context(scene.certificates.ca)
+    strangers = []
+    for first in STRANGE:
+        tls = scene.own(connect, edge, context, HOST, {"timeout": 30})
+        tls.sendall(first)
+        strangers.append(tls)
+    for tls in strangers:
+        try:
+            tls.read_all()
+        except OSError:
+            pass
+        tls.close()
+    edge.wait_told(STOP, timeout=20, count=len(STRANGE))
 
 
 def test_random_frames(scene):
@@ -379,8 +386,9 @@ def test_the_same_on_one_multiplexed_session(scene):
     wires = [client.hello(NAME) for client in others]
     for client, wire in zip(others, wires):
         assert client.read(len(wire)) == wire
-    assert first.sock.stream.received <= muxado.WINDOW * 20
-    for client in [*others, stuck]:
+    assert first.sock.stream.received <= muxado.WINDOW
+    stuck.reset()
+    for client in others:
         client.close()
     edge.wait_events(len(others) + 1, timeout=15)
 
@@ -433,9 +441,17 @@ def test_an_agent_opens_and_resets(scene):
     except OSError:
         pass
     made.mux.next = first + 2 * count
-    if made.mux.alive():
-        assert made.mux.heartbeat(30) < 30
+    until(lambda: not made.mux.alive() or beats(made), 30,
+          "the session goes on, or ends")
     assert edge.process.rss_bytes() < before + (32 << 20)
+
+
+def beats(made):
+    """Whether it takes a stream of ours now."""
+    try:
+        return made.mux.heartbeat(30) < 30
+    except OSError:
+        return False
 
 
 def test_a_slow_agent_costs_no_memory(scene):
@@ -443,8 +459,10 @@ def test_a_slow_agent_costs_no_memory(scene):
     edge = TunnelEdge(scene)
     made = standin(scene, edge, NAME, script=hold_one)
     before = edge.process.rss_bytes()
-    clients = [scene.client(edge) for _ in range(20)]
-    for client in clients:
+    clients = []
+    for _ in range(20):
+        client = scene.client(edge)
+        clients.append(client)
         client.hello(NAME)
         made.next()
         client.sock.settimeout(0.2)
@@ -455,7 +473,7 @@ def test_a_slow_agent_costs_no_memory(scene):
             pass
     assert edge.process.rss_bytes() < before + (64 << 20)
     for client in clients:
-        client.close()
+        client.reset()
     edge.wait_events(20, timeout=15)
 
 
@@ -476,7 +494,7 @@ def test_a_headers_length_is_the_edges(scene):
     assert told["Proto"] == "tls" and told["PassthroughTLS"] is True
     assert told["EdgeType"] == "0" and "Open" not in told
     assert stream.read(len(wire)) == wire
-    client.close()
+    client.reset()
     edge.wait_events(1)
 
 

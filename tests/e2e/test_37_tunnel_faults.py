@@ -117,14 +117,14 @@ def test_kill_9_of_the_edge(scene):
                     {"name": "r", "upstream": upstream.address},
                     online=False)
     until(lambda: len(edge.told(ONLINE)) == 2, 10, "both online")
-    urls = {e["endpoint"]["url"] for e in edge.told(ONLINE)}
+    urls = {e["url"] for e in edge.told(ONLINE)}
     client = held(scene, edge, NAME)
     kill_9(edge)
     assert client.read_all()[1] in ("eof", "reset")
     second = TunnelEdge(scene, listen=[
         {"address": f"127.0.0.1:{edge.port}"}])
     until(lambda: len(second.told(ONLINE)) == 2, 30, "both online again")
-    assert {e["endpoint"]["url"] for e in second.told(ONLINE)} == urls
+    assert {e["url"] for e in second.told(ONLINE)} == urls
     goes_on(held(scene, second, NAME))
     assert process.process.alive()
     until(lambda: process.events(), 5, "the event at the agent")

@@ -57,6 +57,13 @@ class TunnelEdge(Edge):
         url = url if "://" in url else "tls://" + url
         return self.wait_told(ONLINE, url, timeout, count)
 
+    def wait_bound(self, url, count, timeout=15):
+        """So many agents have bound it; online it is but once."""
+        until(lambda: sum(e.get("msg") == "an endpoint is bound" and
+                          e["url"] == "tls://" + url
+                          for e in self.log_lines()) >= count, timeout,
+              f"{count} agents at {url}")
+
     def wait_offline(self, url, timeout=15, count=1):
         url = url if "://" in url else "tls://" + url
         return self.wait_told(OFFLINE, url, timeout, count)
@@ -135,15 +142,20 @@ def agent_tls(pair, **more):
         **more}}
 
 
-def served(scene, edge, *arguments, domain="app.test", **options):
-    """`lunette tls ... --edge`, online under this name."""
+def served(scene, edge, *arguments, domain="app.test", token=None,
+           **options):
+    """`lunette tls ... --edge`, online under this name. The token comes from
+    a file, or by the arguments given instead."""
     number = len(scene.agents)
-    token = scene.write(f"token-{number}", TOKEN + "\n")
-    os.chmod(token, 0o600)
+    if token is None:
+        path = scene.write(f"token-{number}", TOKEN + "\n")
+        os.chmod(path, 0o600)
+        token = ["--authtoken-file", path]
     events = scene.path(f"tls-events-{number}.jsonl")
     command = ["tls", *map(str, arguments), "--edge", edge.address,
-               "--authtoken-file", token, "--connect-cas",
-               scene.certificates.ca, "--events", events]
+               *token, "--connect-cas", scene.certificates.ca,
+               "--connections", "1", "--web-addr", "false", "--events",
+               events]
     if domain:
         command += ["--domain", domain]
     env = {"STATE_DIRECTORY": scene.path(f"tls-state-{number}"),

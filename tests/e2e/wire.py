@@ -29,10 +29,9 @@ class Passing:
                     self.seen[way] += block
                 target.sendall(block)
             target.shutdown(socket.SHUT_WR)
-        except ConnectionResetError:
-            reset(target)
-        except OSError:
-            pass
+        except OSError as error:
+            if isinstance(error, ConnectionResetError):
+                self.reset_one(target)
         self.ends += 1
         if self.ends == 2:
             self.close()
@@ -45,12 +44,16 @@ class Passing:
                 pass
             sock.close()
 
+    @staticmethod
+    def reset_one(sock):
+        try:
+            reset(sock)
+        except OSError:
+            pass  # closed already
+
     def reset(self):
         for sock in (self.near, self.far):
-            try:
-                reset(sock)
-            except OSError:
-                pass
+            self.reset_one(sock)
 
 
 class Wire:
