@@ -26,7 +26,8 @@ refuse(struct conn *c, const struct hello_result *r, struct span wire)
 		    r->alert, r->why);
 		return STEP_CLOSE;
 	}
-	if (hello_looks_like_http(wire)) {
+	/* Behind a tunnel the edge is told, and nobody else. */
+	if (!c->passage && hello_looks_like_http(wire)) {
 		(void)leg_say(&c->client, span_text(http_answer));
 		conn_close(c, REASON_NOT_TLS, CLOSE_LINGER, "http");
 		return STEP_CLOSE;

@@ -125,8 +125,9 @@ on_timeout(struct timeout *t)
 
 /* --- OPEN --- */
 
-/* The client's own TLS inside of ours: the engine gets a bridge, at which it
- * can peek. Takes the socket; a descriptor, or -errno. */
+/* The client's own TLS inside of ours, or bytes that have come already: the
+ * engine gets a bridge, at which it can peek. Takes the socket; a descriptor,
+ * or -errno. */
 static int
 bring_inside_out(
     struct data_dial *d, int fd, struct passage *p, struct span first)
@@ -168,9 +169,6 @@ take_open(struct data_dial *d, const struct data_record *record)
 		0 ||
 	    data_open_read(span_of(plain, len), &open, &why) < 0)
 		return false;
-	/* Plain bytes come only once they were answered for. */
-	if (open.termination == DATA_ENDS_AT_EDGE && rest.len > 0)
-		return false;
 	p = accept_passage(s, &open, &d->mode);
 	if (!p)
 		return false;
@@ -178,7 +176,7 @@ take_open(struct data_dial *d, const struct data_record *record)
 	memcpy(binding.salt, record->salt.data, sizeof(binding.salt));
 	accept_bind_answer(p, &s->keys, &binding);
 	fd = take_descriptor(d);
-	if (d->tls && !p->plain) {
+	if (d->tls && (!p->plain || rest.len > 0)) {
 		fd = bring_inside_out(d, fd, p, rest);
 	} else {
 		p->tls = d->tls;

@@ -17,6 +17,8 @@
 #include "tls/token.h"
 #include "tunnel/message.h"
 
+#define UPDATE_UNSUPPORTED "Lunette is updated by its package"
+
 /* A link that has no edge of its own looks again after this. */
 #define SPARE_MS 60000
 /* An old session stays so long for what runs through it. */
@@ -396,7 +398,7 @@ write_auth(struct agent_session *s, struct span *json)
 		.auth_token = lend(""),
 		.stop_unsupported = lend(""),
 		.restart_unsupported = lend(""),
-		.update_unsupported = lend("Lunette is updated by its package"),
+		.update_unsupported = lend(UPDATE_UNSUPPORTED),
 		.proxy_type = lend(""),
 		.config_version = lend("1"),
 		.custom_cas = set->connect_cas != NULL,
@@ -430,6 +432,18 @@ static void
 answer_empty(struct session *session, uint32_t id)
 {
 	session_answer(session, id, span_text("{}"));
+}
+
+static void
+answer_error(struct session *session, uint32_t id, const char *error)
+{
+	struct error_response response = { .error = lend(error) };
+	struct span json;
+
+	if (error_response_write(&response, &json) < 0)
+		return;
+	session_answer(session, id, json);
+	message_wipe(&json);
 }
 
 static void
@@ -495,6 +509,9 @@ on_request(
 	case MESSAGE_STOP:
 		answer_empty(session, id);
 		kill(getpid(), SIGTERM);
+		break;
+	case MESSAGE_UPDATE:
+		answer_error(session, id, UPDATE_UNSUPPORTED);
 		break;
 	default:
 		session_refuse(session, id, FRAME_ERROR_REFUSAL);

@@ -114,12 +114,13 @@ class Session:
         or 0 if it sent bytes instead."""
         stream = self.proxy(endpoint, more={
             "Open": base64.b64encode(open_).decode()}, **options)
-        if more:
-            stream.sendall(more)
         try:
+            if more:
+                stream.sendall(more)
             stream.recv(1, timeout)
         except ConnectionResetError:
             return stream.error - 0x100
+        stream.reset()
         return 0
 
     def ask(self, first=1, count=1, mode=data.RAW):

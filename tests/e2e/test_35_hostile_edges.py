@@ -118,7 +118,7 @@ def test_what_is_refused(visit, way):
         assert visit.reason(way, visit.opened(**options)) == reason, what
     assert not visit.upstream.arrivals
     assert visit.session.mux.alive()
-    entry = visit.agent.wait_log(lambda e: "terminat" in str(e))
+    entry = visit.agent.wait_log("TLS end elsewhere")
     assert entry["level"] == "error", entry
 
 
@@ -198,7 +198,10 @@ def bad_open(visit, way, opened, what):
     if way == "stream":
         stream = visit.session.proxy(visit.id(), more={
             "Open": base64.b64encode(opened).decode()})
-        stream.sendall(HELLO)
+        try:
+            stream.sendall(HELLO)
+        except ConnectionResetError:
+            pass  # it is quick
         assert stream.wait_end() in ("reset", "fin"), what
         assert not stream.data, what
     else:
