@@ -182,10 +182,10 @@ bench_write_file(const struct bench *b, const char *name, const char *text)
 	(void)b;
 	snprintf(draft, sizeof(draft), "%s.draft", path);
 	f = fopen(draft, "w");
-	ck_assert_ptr_nonnull(f);
-	ck_assert_int_ge(fputs(text, f), 0);
-	ck_assert_int_eq(fclose(f), 0);
-	ck_assert_int_eq(rename(draft, path), 0);
+	QUICK_ASSERT(f != NULL);
+	QUICK_ASSERT(fputs(text, f) >= 0);
+	QUICK_ASSERT(fclose(f) == 0);
+	QUICK_ASSERT(rename(draft, path) == 0);
 }
 
 void

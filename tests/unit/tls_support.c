@@ -30,8 +30,8 @@ keep(void *thing)
 {
 	struct kept *k = malloc(sizeof(*k));
 
-	ck_assert_ptr_nonnull(thing);
-	ck_assert_ptr_nonnull(k);
+	QUICK_ASSERT(thing != NULL);
+	QUICK_ASSERT(k != NULL);
 	*k = (struct kept){ thing, all_kept };
 	all_kept = k;
 	return thing;
