@@ -28,9 +28,9 @@ struct run {
 	const struct run_kind *kind;
 	struct snapshot *snapshot; /* in force */
 	struct edge *edge;	   /* the engine, of an agent too */
-	void *part;	  /* what else its kind has made */
+	void *part;		   /* what else its kind has made */
 	int refused_fd; /* readable: it cannot go on; -1: that never is */
-	struct screen *screen;	   /* NULL: log lines */
+	struct screen *screen; /* NULL: log lines */
 	int signal_fd;
 	uint64_t watchdog_ms; /* 0: nobody waits for us */
 	bool draining;

@@ -38,8 +38,7 @@ start_edge(struct run *r, struct journal_sink *sinks, struct text *error)
 		sinks_free(sinks);
 		return false;
 	}
-	r->edge = edge_new(
-	    r->snapshot, sinks, edge_tunnel_host(tunnel), error);
+	r->edge = edge_new(r->snapshot, sinks, edge_tunnel_host(tunnel), error);
 	if (r->edge == NULL) {
 		edge_tunnel_free(tunnel);
 		advice_listen(r->snapshot, r->source->from_flags, error);

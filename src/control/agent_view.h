@@ -49,8 +49,10 @@ struct agent_endpoint_view {
 struct agent_view;
 
 /* Called by the source. No memory is remembered in the view. */
-void agent_view_session(struct agent_view *v, const struct agent_session_view *s);
-void agent_view_endpoint(struct agent_view *v, const struct agent_endpoint_view *e);
+void agent_view_session(
+    struct agent_view *v, const struct agent_session_view *s);
+void agent_view_endpoint(
+    struct agent_view *v, const struct agent_endpoint_view *e);
 
 struct agent_web_source {
 	void *data; /* the source's own; outlives the web address */

@@ -66,7 +66,7 @@ struct worker {
 		uint64_t drain_ms;
 	} drain_order, stop_order, sweep_order;
 	atomic_bool sweep_ordered; /* and not delivered yet */
-	uint64_t id_seed[2]; /* for connection ids */
+	uint64_t id_seed[2];	   /* for connection ids */
 	uint64_t id_count;
 	/* The last hello that was parsed, and whose it is. */
 	struct conn *hello_owner;

@@ -192,8 +192,8 @@ socket_keep_alive(int fd)
 void
 socket_set_keepalive(int fd, int idle_seconds)
 {
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds,
-	    sizeof(idle_seconds));
+	(void)setsockopt(
+	    fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof(idle_seconds));
 }
 
 int

@@ -176,31 +176,25 @@ add_termination(struct request *r, const struct endpoint *e)
 	return error;
 }
 
-static char *
-lend(const char *text)
-{
-	return (char *)(uintptr_t)(text ? text : "");
-}
-
 static int
 make_request(struct request *r, const struct endpoint *e, const char *token)
 {
 	struct bind_options *o = &r->bind.options;
 
 	*r = (struct request){ 0 };
-	r->bind.id = lend("");
-	r->bind.proto = lend("tls");
-	r->bind.forwards_to =
-	    lend(e->upstream_count > 0 ? e->upstreams[0].address.text : "");
-	r->bind.forwards_proto = lend("");
-	r->bind.name = lend(e->name);
-	r->bind.token = lend(token);
-	r->bind.ip_policy_ref = r->bind.description = lend("");
-	r->bind.metadata = lend(e->metadata);
+	r->bind.id = message_lend("");
+	r->bind.proto = message_lend("tls");
+	r->bind.forwards_to = message_lend(
+	    e->upstream_count > 0 ? e->upstreams[0].address.text : "");
+	r->bind.forwards_proto = message_lend("");
+	r->bind.name = message_lend(e->name);
+	r->bind.token = message_lend(token);
+	r->bind.ip_policy_ref = r->bind.description = message_lend("");
+	r->bind.metadata = message_lend(e->metadata);
 	r->bind.pooling_enabled = e->pooling_enabled;
-	o->url = lend(e->is_random ? "" : e->url);
-	o->domain = lend(e->is_random ? "" : e->domain.text);
-	o->hostname = o->subdomain = lend("");
+	o->url = message_lend(e->is_random ? "" : e->url);
+	o->domain = message_lend(e->is_random ? "" : e->domain.text);
+	o->hostname = o->subdomain = message_lend("");
 	if (!list_networks(e->allow, &r->allow) ||
 	    !list_networks(e->deny, &r->deny))
 		return -ENOMEM;

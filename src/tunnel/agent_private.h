@@ -1,7 +1,4 @@
-/*
- * Inside of the agent: agent.c, agent_link.c, agent_bind.c, agent_accept.c,
- * agent_data.c and agent_identity.c.
- */
+/* Inside of the agent: what the files agent_*.c show each other. */
 #ifndef TUNNEL_AGENT_PRIVATE_H
 #define TUNNEL_AGENT_PRIVATE_H
 
@@ -108,6 +105,20 @@ struct link {
 	size_t token_count;
 };
 
+static inline const struct snapshot *
+link_settings(const struct link *l)
+{
+	return l->at->worker->generation->snapshot;
+}
+
+static inline const struct edge_address *
+link_edge(const struct link *l)
+{
+	const struct agent_settings *a = &l->at->agent->snapshot->agent;
+
+	return &a->edges[l->edge % a->edge_count];
+}
+
 /* --- agent_link.c --- */
 
 void link_init(struct link *l, struct agent_worker *at, unsigned index);
@@ -121,6 +132,21 @@ void link_plan(struct link *l);
 const char *link_token(const struct link *l, const char *digest);
 void link_keep_token(struct link *l, char *digest, char *token);
 void link_note(struct link *l, enum agent_link_state state, const char *error);
+/* What the edge has called the session, and itself. */
+void link_note_session(struct link *l, const char *id, const char *region);
+
+/* --- agent_join.c --- */
+
+/* The handshake is done: says who this is. */
+void join_begin(struct session *session);
+
+/* --- agent_commands.c --- */
+
+#define UPDATE_UNSUPPORTED "Lunette is updated by its package"
+
+/* A request of the edge's. */
+void command_take(
+    struct session *session, uint32_t type, uint32_t id, struct span json);
 
 /* --- agent_identity.c --- */
 

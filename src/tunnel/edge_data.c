@@ -448,8 +448,7 @@ choose_mode(
 	*mode = DATA_RAW;
 	if (call->plain ||
 	    edge_session_settings(d->session)->agents.encrypts_data ||
-	    d->session->facts.encrypts_data ||
-	    rests(d, DATA_RAW))
+	    d->session->facts.encrypts_data || rests(d, DATA_RAW))
 		*mode = DATA_TLS;
 	return !rests(d, *mode);
 }

@@ -1,4 +1,4 @@
-#include "tunnel/edge_private.h"
+#include "tunnel/edge_host.h"
 
 #include <stdlib.h>
 
@@ -6,6 +6,7 @@
 #include "tunnel/edge_bind.h"
 #include "tunnel/edge_drain.h"
 #include "tunnel/edge_knock.h"
+#include "tunnel/edge_private.h"
 #include "tunnel/edge_session.h"
 
 /* --- what a worker has --- */

@@ -33,8 +33,10 @@ libtunnel_a_SOURCES += \
 	src/tunnel/agent.c src/tunnel/agent.h src/tunnel/agent_private.h \
 	src/tunnel/agent_accept.c \
 	src/tunnel/agent_bind.c \
+	src/tunnel/agent_commands.c \
 	src/tunnel/agent_data.c \
 	src/tunnel/agent_identity.c \
+	src/tunnel/agent_join.c \
 	src/tunnel/agent_link.c \
 	src/tunnel/outbound.c src/tunnel/outbound.h \
 	src/tunnel/tls_pump.c src/tunnel/tls_pump.h

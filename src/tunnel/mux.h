@@ -88,8 +88,8 @@ void mux_set_limits(
     struct mux *m, unsigned max_streams, size_t max_unread_bytes);
 
 /*
- * Says FIN before each RST of a stream of ours: ngrok's agents pass an RST on to
- * nobody, and would leave what stands behind them open for ever.
+ * Says FIN before each RST of a stream of ours: ngrok's agents pass an RST on
+ * to nobody, and would leave what stands behind them open for ever.
  */
 void mux_finish_before_reset(struct mux *m);
 

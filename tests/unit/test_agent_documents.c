@@ -106,8 +106,8 @@ START_TEST(status_has_the_published_shape)
 END_TEST
 
 static void
-check_status(
-    const struct agent_session_view *sessions, size_t count, const char *expected)
+check_status(const struct agent_session_view *sessions, size_t count,
+    const char *expected)
 {
 	struct lists l = { sessions, NULL, count, 0 };
 	struct agent_view v;
@@ -186,7 +186,8 @@ END_TEST
 
 START_TEST(what_is_not_bound_is_an_endpoint_but_no_tunnel)
 {
-	struct agent_endpoint_view e = { .name = "late", .upstream = "localhost:1" };
+	struct agent_endpoint_view e = { .name = "late",
+		.upstream = "localhost:1" };
 	struct agent_view v;
 	struct text t = fresh();
 
@@ -371,7 +372,8 @@ END_TEST
 
 START_TEST(too_many_are_left_out_and_counted)
 {
-	struct agent_endpoint_view *many = calloc(AGENT_VIEW_MAX + 7, sizeof(*many));
+	struct agent_endpoint_view *many =
+	    calloc(AGENT_VIEW_MAX + 7, sizeof(*many));
 	struct lists l = { NULL, many, 0, AGENT_VIEW_MAX + 7 };
 	struct agent_view v;
 	struct text t = fresh();
