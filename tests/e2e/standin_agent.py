@@ -213,7 +213,11 @@ class Agent:
         if stream.kind == PROXY:
             self.serve_proxy(stream)
         else:
-            stream.say(self.on_request(stream.kind, stream.hear()))
+            answer = self.on_request(stream.kind, stream.hear())
+            try:
+                stream.say(answer)
+            except OSError:
+                pass  # the session has gone meanwhile
 
     def on_request(self, kind, request):
         return {"Error": ""}

@@ -111,16 +111,17 @@ class Session:
 
     def refused_stream(self, endpoint, open_, more=b"", timeout=10, **options):
         """Opens a stream with this Open; the reason of the agent's refusal,
-        or 0 if it sent bytes instead."""
+        or 0 if the bytes came back from an echo."""
         stream = self.proxy(endpoint, more={
             "Open": base64.b64encode(open_).decode()}, **options)
         try:
             if more:
                 stream.sendall(more)
-            stream.recv(1, timeout)
+            got = stream.recv(len(more) or 1, timeout)
         except ConnectionResetError:
             return stream.error - 0x100
-        stream.reset()
+        stream.close()
+        assert got == more[:len(got)], got
         return 0
 
     def ask(self, first=1, count=1, mode=data.RAW):

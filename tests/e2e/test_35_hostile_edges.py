@@ -118,8 +118,8 @@ def test_what_is_refused(visit, way):
         assert visit.reason(way, visit.opened(**options)) == reason, what
     assert not visit.upstream.arrivals
     assert visit.session.mux.alive()
-    entry = visit.agent.wait_log("TLS end elsewhere")
-    assert entry["level"] == "error", entry
+    visit.agent.wait_log(lambda e: e["level"] == "error" and
+                         "TLS end elsewhere" in e["msg"])
 
 
 @pytest.mark.parametrize("way", ["stream", "sealed"])
@@ -484,8 +484,11 @@ def test_a_stop_and_a_restart(visit):
 
 def test_an_update_is_not_taken(visit):
     """Nobody replaces the agent's program over the wire."""
-    answer = visit.session.command(muxado.UPDATE, {"Version": "9.9.9"})
-    assert answer.get("Error")
+    try:
+        answer = visit.session.command(muxado.UPDATE, {"Version": "9.9.9"})
+        assert answer.get("Error")
+    except ConnectionResetError:
+        pass
     assert visit.agent.process.alive()
     assert visit.session.message("Auth")["Extra"]["UpdateUnsupportedError"]
 

@@ -21,7 +21,7 @@ from stream import Receiver, Sender
 from tlspeer import Refused, client_context, raw_alert, refusal
 from tunnel import STOP, TunnelEdge, agent, agent_tls, endpoint, \
     lunette_standin, standin
-from upstream import echo, reset
+from upstream import echo, hold, reset
 from waiting import PATIENCE, scaled, until
 from wire import Wire
 
@@ -63,6 +63,12 @@ class Visit:
         context = client_context(self.scene.certificates.ca)
         self.tls = self.scene.connect(self.edge, context, ENDS_HERE)
 
+    def events(self, count):
+        """Those of so many clients, once both their ends are closed."""
+        for end in [*self.scene.clients, *self.agent.links]:
+            end.close()
+        return self.edge.wait_events(count)
+
     def served(self, link, client, wire):
         """The whole way of one client over this link."""
         opened = link.dial().read_open()
@@ -95,7 +101,7 @@ def test_raw(visit):
     links[0].sock.shutdown(socket.SHUT_WR)
     assert client.read_all() == (b"", "eof")
     client.close()
-    event = visit.edge.wait_events(1)[0]
+    event = visit.events(1)[0]
     assert event["agent"]["transport"] == "data"
     assert event["conn"]["bytes_in"] == len(wire) + 9
     assert event["conn"]["bytes_out"] == 11
@@ -125,7 +131,7 @@ def test_sealed(visit):
     link.sock.shutdown(socket.SHUT_WR)
     assert visit.tls.read_all() == (b"", "notify")
     assert link.sock.told("end")["tickets"] == 0
-    event = visit.edge.wait_events(1)[0]
+    event = visit.events(1)[0]
     assert event["agent"]["transport"] == "data_tls"
 
 
@@ -183,7 +189,16 @@ def test_resets_are_passed_on(scene, way, who):
     edge = TunnelEdge(scene)
     wire = Wire(edge.port, most=1 if way == "multiplexed" else None)
     scene.agents.append(wire)
-    upstream = scene.upstream(lambda a: a.read_step() and a.read_step())
+    gate = threading.Event()
+
+    def script(arrival):
+        if who == "client":
+            hold(arrival)
+            return
+        while not gate.is_set() and arrival.read_step():
+            gate.wait(10)
+        arrival.reset()
+    upstream = scene.upstream(script)
     agent(scene, edge, endpoint(NAME, upstream),
           agent={"edges": [wire.address]})
     client = scene.client(edge)
@@ -194,7 +209,7 @@ def test_resets_are_passed_on(scene, way, who):
         client.reset()
         assert arrival.wait_end() == "reset"
     else:
-        arrival.reset()
+        gate.set()
         assert client.read_all()[1] == "reset"
     reason = edge.wait_events(1)[0]["close"]["reason"]
     assert "reset" in reason or reason == "agent_lost", reason
@@ -214,6 +229,7 @@ def test_half_close(scene, way):
     sent = client.hello(NAME)
     arrival = upstream.next()
     arrival.wait_bytes(len(sent))
+    assert client.read(2) == b"hi"
     client.shut()
     assert arrival.wait_end() == "eof"
     arrival.send(b"late" * 100000)
@@ -223,6 +239,8 @@ def test_half_close(scene, way):
 
 
 def late(arrival):
+    if arrival.read_step():
+        arrival.send(b"hi")
     while arrival.read_step():
         pass
 
@@ -259,7 +277,7 @@ def test_one_preface_many_times(visit):
     client.send(b"x")
     assert data.read_exactly(good[0].sock, 1) == b"x"
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
     assert visit.agent.mux.alive()
 
 
@@ -286,7 +304,7 @@ def test_prefaces_that_are_refused(visit):
     client.send(b"")
     visit.served(links[0], client, wire)
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
     assert visit.agent.mux.alive()
     assert "preface" in visit.edge.raw_log()
     assert len(visit.edge.raw_log().split("preface")) < 30, "once a second"
@@ -302,7 +320,7 @@ def test_a_preface_in_pieces(visit):
     assert link.read_hello() == wire
     link.answer()
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 def test_half_a_preface(scene):
@@ -336,7 +354,8 @@ def test_a_byte_before_open(visit):
 def test_a_listener_for_clients_alone(scene):
     """There a preface is no TLS."""
     edge = TunnelEdge(scene, listen=[
-        {"address": "127.0.0.1:0", "serves": "clients"}])
+        {"address": "127.0.0.1:0", "serves": "clients"},
+        {"address": "127.0.0.1:0", "serves": "agents"}])
     client = scene.client(edge)
     client.send(data.Keys(bytes(32), bytes(16)).preface(1))
     assert client.read_all()[0] == b""
@@ -361,23 +380,29 @@ def test_the_psk_handshake(visit):
     ]
     for options in wrong:
         link = visit.agent.link(asked, SEALED)
-        with pytest.raises((Refused, ConnectionError, AssertionError)):
+        with pytest.raises((Refused, EOFError, OSError, AssertionError)):
             link.dial(**options)
-            # TLS 1.3 is done here before it is there.
-            link.read_open(timeout=1)
+            # TLS 1.3 is done here before it is there; and without the ALPN
+            # it is the begin of a session, which waits for Auth.
+            link.read_open(timeout=0.5)
         link.close()
+    # Its client was served on a stream meanwhile; the next one waits.
+    visit.handshake.join(10)
+    visit.tls.close()
     link = visit.agent.link(asked, SEALED).dial(groups="P-256:X25519")
     assert link.sock.facts["hellos"] == 2
+    visit.handshake = threading.Thread(target=visit.shake, daemon=True)
+    visit.handshake.start()
     link.read_open()
     link.answer()
     visit.handshake.join(10)
     visit.tls.sendall(b"x")
     assert link.sock.read(1) == b"x"
     again = visit.agent.link(asked, SEALED)
-    with pytest.raises((Refused, EOFError, ConnectionError, AssertionError)):
+    with pytest.raises((Refused, EOFError, OSError, AssertionError)):
         again.dial().read_open(timeout=5)
     visit.tls.close()
-    visit.edge.wait_events(1)
+    visit.events(2)
     assert visit.agent.mux.alive()
 
 
@@ -393,7 +418,7 @@ def test_a_cut_in_mode_1(visit):
     link.sock.cut()
     assert visit.tls.read_all()[1] in ("reset", "fin"), "no close_notify"
     visit.tls.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 def test_key_updates(visit):
@@ -410,7 +435,7 @@ def test_key_updates(visit):
         visit.tls.sendall(b"y" * 1000)
         assert len(link.sock.read(1000)) == 1000
     visit.tls.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 # OPEN and ANSWER.
@@ -436,33 +461,33 @@ def wrong_answers(keys, link, other):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("what", [
-    "another connection's", "another salt", "reflected", "changed",
-    "version", "kind", "status", "a reason of acceptance", "no zeros",
-    "an unknown reason", "zeros"])
-def test_a_bad_answer(visit, what):
+def test_bad_answers(visit):
     """agent_lost, and no byte behind it reaches the client."""
-    first, wire, links = visit.client_and_links()
-    link = links[0].dial()
-    link.read_open()
-    second, _, more = visit.client_and_links()
-    other = more[0].dial()
-    other.read_open()
-    answer = wrong_answers(visit.agent.keys, link, other)[what]
-    by_source = {first.port: first, second.port: second}
-    victim = by_source.pop(link.opened.source[1])
-    link.sock.sendall(answer + b"FORGED BYTES")
-    got, _ = victim.read_all()
-    assert b"FORGED" not in got
-    assert got == b"" or got[0] == 21, got
-    rest = by_source.popitem()[1]
-    other.read_hello()
-    other.answer()
-    rest.send(b"x")
-    assert data.read_exactly(other.sock, 1) == b"x"
-    rest.close()
-    reasons = [e["close"]["reason"] for e in visit.edge.wait_events(2)]
-    assert "agent_lost" in reasons, reasons
+    count = 0
+    other = None
+    while other is None or count < len(wrong_answers(
+            visit.agent.keys, other, other)):
+        client, _, links = visit.client_and_links()
+        link = links[0].dial()
+        link.read_open()
+        assert link.opened.source[1] == client.port
+        other = other or link
+        what, answer = list(wrong_answers(
+            visit.agent.keys, link, other).items())[count]
+        if link is other and what == "another connection's":
+            link.answer(9)  # the first is only to take from
+            client.read_all()
+            continue
+        link.sock.sendall(answer + b"FORGED BYTES")
+        got, _ = client.read_all()
+        assert b"FORGED" not in got, what
+        assert got == b"" or got[0] == 21, (what, got)
+        client.close()
+        link.close()
+        count += 1
+    reasons = [e["close"]["reason"] for e in visit.events(count + 1)]
+    assert reasons == ["agent_refused"] + ["agent_lost"] * count, reasons
+    assert visit.agent.mux.alive()
 
 
 REASONS = {1: 80, 2: 80, 3: 80, 4: 49, 5: 80, 6: 80, 7: 80, 8: 80, 9: 80}
@@ -478,7 +503,7 @@ def test_refusals(visit):
         assert raw_alert(client) == alert, number
         client.close()
         link.close()
-    events = visit.edge.wait_events(len(REASONS))
+    events = visit.events(len(REASONS))
     assert {e["close"]["reason"] for e in events} == {"agent_refused"}
     details = [e["close"].get("detail") for e in events]
     assert details == ["unknown_endpoint", "termination_differs",
@@ -500,7 +525,7 @@ def test_no_answer_but_an_end(visit, how):
         link.close()
     assert raw_alert(client) == 80
     client.close()
-    assert visit.edge.wait_events(1)[0]["close"]["reason"] == "agent_lost"
+    assert visit.events(1)[0]["close"]["reason"] == "agent_lost"
 
 
 def test_no_answer_at_all(visit):
@@ -511,7 +536,7 @@ def test_no_answer_at_all(visit):
     assert raw_alert(client) == 80
     assert 4 < time.monotonic() - began < 7 * PATIENCE
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 def test_bytes_along_with_the_answer(visit):
@@ -523,7 +548,7 @@ def test_bytes_along_with_the_answer(visit):
         link.preface, link.opened.salt) + b"at once")
     assert client.read(7) == b"at once"
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 def test_the_hello_that_goes_out_is_the_one_that_came(visit):
@@ -542,7 +567,7 @@ def test_the_hello_that_goes_out_is_the_one_that_came(visit):
         b"".join(pieces)).digest()
     link.answer()
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 # Where there is none.
@@ -561,7 +586,7 @@ def test_without_a_connection_it_is_multiplexed(visit):
         client.close()
         while not visit.agent.asks.empty():
             modes.append(visit.agent.asks.get()["Mode"])
-        visit.edge.wait_events(count + 1)
+        visit.events(count + 1)
     assert modes == [RAW] * 3 + [SEALED] * 3, modes
     assert all(e["agent"]["transport"] == "stream"
                for e in visit.edge.events())
@@ -608,7 +633,7 @@ def test_a_lost_session(visit):
     links[0].sock.sendall(b"as well")
     assert client.read(7) == b"as well"
     client.close()
-    visit.edge.wait_events(1)
+    visit.events(1)
 
 
 def test_an_endpoint_that_was_unbound(visit):
@@ -621,7 +646,7 @@ def test_an_endpoint_that_was_unbound(visit):
     client.send(b"goes on")
     assert data.read_exactly(links[0].sock, 7) == b"goes on"
     client.close()
-    visit.edge.wait_events(2)
+    visit.events(2)
 
 
 def test_old_counters(visit):
@@ -677,7 +702,7 @@ def test_a_thief_of_a_preface(visit):
     assert b"HTTP" not in got
     thief.close()
     client.close()
-    assert visit.edge.wait_events(1)[0]["close"]["reason"] == "agent_lost"
+    assert visit.events(1)[0]["close"]["reason"] == "agent_lost"
     assert visit.agent.mux.alive()
 
 

@@ -2,58 +2,87 @@
 proxies through which an agent goes out."""
 
 import base64
+import select
 import socket
 import struct
 import threading
 
 from upstream import reset
-from waiting import until
+from waiting import PATIENCE, until
 
 
 class Passing:
-    """One connection over the wire."""
+    """One connection over the wire: one thread, so that a reset is sent when
+    it is made. (One that waited in recv would hold it back.)"""
 
     def __init__(self, wire, near, far):
         self.wire, self.near, self.far = wire, near, far
         self.seen = {"out": bytearray(), "in": bytearray()}
-        self.ends = 0
-        for source, target, way in ((near, far, "out"), (far, near, "in")):
-            threading.Thread(target=self.carry, args=(source, target, way),
-                             daemon=True).start()
+        self.held = {near: b"", far: b""}  # what is to be sent there
+        self.open = {near, far}  # those that may still send
+        self.other = {near: far, far: near}
+        self.way = {near: "out", far: "in"}
+        self.over = False
+        self.bell, self.ringer = socket.socketpair()
+        self.end = None  # what another thread wants: "close" or "reset"
+        for sock in (near, far):
+            sock.setblocking(False)
+        self.thread = threading.Thread(target=self.work, daemon=True)
+        self.thread.start()
 
-    def carry(self, source, target, way):
+    def work(self):
         try:
-            while block := source.recv(65536):
-                self.wire.flowing.wait()
-                if self.wire.records:
-                    self.seen[way] += block
-                target.sendall(block)
-            target.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            if isinstance(error, ConnectionResetError):
-                self.reset_one(target)
-        self.ends += 1
-        if self.ends == 2:
-            self.close()
-
-    def close(self):
-        for sock in (self.near, self.far):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            sock.close()
-
-    @staticmethod
-    def reset_one(sock):
-        try:
-            reset(sock)
+            while not self.end and (self.open or any(self.held.values())):
+                self.turn()
+        except ConnectionResetError:
+            self.end = self.end or "reset"
         except OSError:
-            pass  # closed already
-
-    def reset(self):
+            pass
         for sock in (self.near, self.far):
-            self.reset_one(sock)
+            if self.end == "reset":
+                reset(sock)
+            else:
+                sock.close()
+        self.over = True
+
+    def turn(self):
+        reading = [s for s in self.open if not self.held[self.other[s]]]
+        writing = [s for s, data in self.held.items() if data]
+        if not self.wire.flowing.is_set():
+            reading = writing = []
+        readable, writable, _ = select.select(
+            [self.bell, *reading], writing, [])
+        if self.bell in readable:
+            self.bell.recv(64)
+        for sock in readable:
+            if sock is not self.bell:
+                self.take(sock)
+        for sock in writable:
+            sent = sock.send(self.held[sock])
+            self.held[sock] = self.held[sock][sent:]
+            self.pass_end_on(sock)
+
+    def take(self, sock):
+        data = sock.recv(65536)
+        if not data:
+            self.open.discard(sock)
+        if self.wire.records:
+            self.seen[self.way[sock]] += data
+        self.held[self.other[sock]] += data
+        self.pass_end_on(self.other[sock])
+
+    def pass_end_on(self, sock):
+        if not self.held[sock] and self.other[sock] not in self.open:
+            sock.shutdown(socket.SHUT_WR)
+
+    def ring(self):
+        self.ringer.send(b"!")
+
+    def finish(self, how):
+        if not self.over:
+            self.end = how
+            self.ring()
+            self.thread.join(10 * PATIENCE)
 
 
 class Wire:
@@ -78,7 +107,7 @@ class Wire:
                 near, _ = self.listener.accept()
             except OSError:
                 return
-            alive = sum(p.ends < 2 for p in self.passing)
+            alive = sum(not p.over for p in self.passing)
             if not self.open or (self.most and alive >= self.most):
                 self.refused += 1
                 reset(near)
@@ -98,11 +127,13 @@ class Wire:
 
     def resume(self):
         self.flowing.set()
+        for passing in self.passing:
+            passing.ring()
 
     def cut(self):
         """All that passes now is reset at both ends."""
         for passing in self.passing:
-            passing.reset()
+            passing.finish("reset")
 
     def bytes(self):
         """All that was recorded, both ways."""
@@ -117,7 +148,7 @@ class Wire:
             pass
         self.listener.close()
         for passing in self.passing:
-            passing.close()
+            passing.finish("close")
 
 
 class OutboundProxy:
@@ -232,7 +263,7 @@ class OutboundProxy:
             pass
         self.listener.close()
         for passing in self.passing:
-            passing.close()
+            passing.finish("close")
 
 
 def exactly(sock, count):
