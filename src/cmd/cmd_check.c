@@ -12,6 +12,7 @@
 #include "cmd/scripts.h"
 #include "sys/privileges.h"
 #include "tls/stream.h"
+#include "tunnel/tokens.h"
 
 #define FINDINGS_SIZE 262144
 #define ENDPOINTS_SHOWN 100
@@ -69,6 +70,22 @@ check_ticket_keys(struct check *c, const struct snapshot *s)
 	if (tickets_use_file(t, s->ticket_keys, &c->out) != 0)
 		say(c, c->out.data);
 	tickets_free(t);
+}
+
+static void
+check_tokens(struct check *c, const struct snapshot *s)
+{
+	struct problems *p;
+
+	if (s->agents.authtokens_file == NULL)
+		return;
+	p = problems_new();
+	token_set_put(p != NULL ? token_set_read(
+				      s->agents.authtokens_file, p, s->warnings)
+				: NULL);
+	for (size_t i = 0; p != NULL && i < problems_count(p); i++)
+		say(c, problems_get(p, i));
+	problems_free(p);
 }
 
 static void
@@ -411,6 +428,7 @@ check_loaded(struct check *c, const char *path, const struct snapshot *s)
 {
 	check_scripts(c, s);
 	check_ticket_keys(c, s);
+	check_tokens(c, s);
 	check_surroundings(s);
 	print_warnings(s);
 	return c->error_count == 0 ? print_summary(c, path, s) : EXIT_FAILED;

@@ -28,7 +28,6 @@ worker_new(void *data, struct worker *w)
 {
 	struct agent *a = data;
 	struct agent_worker *at = calloc(1, sizeof(*at));
-	unsigned workers = edge_worker_count(w->edge);
 
 	if (!at)
 		return NULL;
@@ -52,8 +51,6 @@ worker_new(void *data, struct worker *w)
 		.resolver = edge_resolver(w->edge),
 		.mailbox = &w->mailbox,
 	};
-	for (unsigned i = w->index; i < a->link_count; i += workers)
-		link_init(&at->links[at->link_count++], at, i);
 	return at;
 }
 
@@ -106,6 +103,22 @@ list_endpoints(struct agent *a, const struct snapshot *s)
 	return true;
 }
 
+/* Each link is one worker's: how many workers there are is known only now. */
+static void
+start_links(struct agent_worker *at)
+{
+	const struct worker *w = at->worker;
+	unsigned workers = edge_worker_count(w->edge);
+
+	for (unsigned i = w->index; i < at->agent->link_count; i += workers) {
+		struct link *l = &at->links[at->link_count++];
+
+		link_init(l, at, i);
+		link_start(l);
+	}
+	at->started = true;
+}
+
 static void
 on_switch(void *state)
 {
@@ -114,15 +127,16 @@ on_switch(void *state)
 
 	if (at->worker->index == 0 && !list_endpoints(at->agent, s))
 		LOG_ERROR("no memory to show the endpoints");
+	if (!at->started) {
+		start_links(at);
+		return;
+	}
 	for (unsigned i = 0; i < at->link_count; i++) {
 		struct link *l = &at->links[i];
 
-		if (!at->started)
-			link_start(l);
-		else if (l->current && l->current->joined)
+		if (l->current && l->current->joined)
 			offers_sync(l->current, s);
 	}
-	at->started = true;
 }
 
 /* What is under way goes on; nothing new is taken. */
@@ -193,14 +207,28 @@ load_trust(struct agent *a, struct text *error)
 	return a->trust != NULL;
 }
 
+/* As the published agent: the variable is for where no key is. */
+static const char *
+proxy_of(const struct snapshot *s)
+{
+	const char *url = s->agent.proxy_url;
+
+	if (!url)
+		url = getenv("http_proxy");
+	return url && url[0] ? url : NULL;
+}
+
 static bool
 load(struct agent *a, struct text *error)
 {
-	const char *url = a->snapshot->agent.proxy_url, *why;
+	const char *url = proxy_of(a->snapshot), *why;
 
 	a->has_proxy = url != NULL;
 	if (url && proxy_url_parse(span_text(url), &a->proxy, &why) < 0) {
-		text_addf(error, "agent.proxy_url: %s", why);
+		text_addf(error, "%s: %s",
+		    a->snapshot->agent.proxy_url ? "agent.proxy_url"
+						 : "http_proxy",
+		    why);
 		return false;
 	}
 	a->refused_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -226,6 +254,8 @@ agent_new(
 	a->link_count = s->agent.connections;
 	a->hooks = *hooks;
 	pthread_mutex_init(&a->lock, NULL);
+	for (unsigned i = 0; i < AGENT_MAX_LINKS; i++)
+		a->links[i].latency_us = -1;
 	a->host = (struct tunnel_host){
 		.data = a,
 		.worker_new = worker_new,

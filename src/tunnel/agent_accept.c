@@ -121,7 +121,7 @@ copy_text(char *out, size_t size, struct span text)
 	struct text t;
 
 	text_init(&t, out, size);
-	text_add_escaped(&t, text, size / 4);
+	text_add_escaped(&t, text, size);
 }
 
 static void

@@ -431,8 +431,6 @@ link_init(struct link *l, struct agent_worker *at, unsigned index)
 	*l = (struct link){ .at = at, .index = index, .edge = index };
 	l->identity.lock_fd = -1;
 	timeout_init(&l->timeout, on_timeout);
-	at->agent->taken[index] = (struct addr){ .family = ADDR_NONE };
-	at->agent->links[index].latency_us = -1;
 }
 
 void

@@ -135,7 +135,7 @@ judge_name(struct edge_session *es, const struct bind *b,
 	if (!is_allowed(es, b, name))
 		return refuse(why, NGROK_ACL_NAME, name->text);
 	if (routes_get(s->routes, name))
-		return refuse(why, NGROK_NAME_TAKEN, name->text);
+		return refuse(why, NGROK_NAME_OF_EDGE, name->text);
 	return 0;
 }
 
