@@ -9,6 +9,7 @@
 #include "engine/terminate.h"
 #include "sys/socket.h"
 #include "tls/digest.h"
+#include "wire/frame.h"
 
 bool
 uplink_is_due(const struct conn *c)
@@ -263,6 +264,12 @@ lost_stream(struct conn *c)
 
 	if (code > UPLINK_RESET_CODE && code <= UPLINK_RESET_CODE + DATA_DRAIN)
 		return refused(c, (enum data_reason)(code - UPLINK_RESET_CODE));
+	/* A Lunette agent that would not take it says why: it did take it, and
+	 * this is the upstream's own reset. */
+	if (c->uplink->is_lunette && code == FRAME_ERROR_CANCEL) {
+		conn_close(c, REASON_UPSTREAM_RESET, CLOSE_RESET, NULL);
+		return STEP_CLOSE;
+	}
 	return lost(c, "the agent closed the stream");
 }
 

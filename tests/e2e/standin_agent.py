@@ -119,7 +119,7 @@ class Link:
         self.sock.settimeout(timeout * PATIENCE)
         try:
             return self.sock.recv(1) == b""
-        except ConnectionResetError:
+        except OSError:  # reset, or closed here before
             return True
 
     def close(self):

@@ -352,7 +352,8 @@ def test_one_edge_gets_one_session(scene):
                         f"127.0.0.1:{edge.port}", f"localhost:{edge.port}"]})
     process.wait_log(lambda e: e.get("msg") == "ready")
     wait_quiet(edge)
-    assert len(edge.told(START)) == 1
+    assert [e["client_type"] for e in edge.told(START)].count(
+        "lunette") == 1
 
 
 def wait_quiet(edge, beats=3):

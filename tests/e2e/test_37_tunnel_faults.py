@@ -137,7 +137,14 @@ def test_a_dead_upstream(scene, where):
     other endpoints do not notice (AG-13)."""
     pair = scene.certificates.pair(NAME)
     edge = TunnelEdge(scene, certificates=[pair])
-    upstream = Upstream(echo)
+    gate = threading.Event()
+
+    def echo_until_told(arrival):
+        arrival.read_step()
+        arrival.send(arrival.data)
+        gate.wait(30)
+        arrival.reset()
+    upstream = Upstream(echo_until_told)
     scene.upstreams.append(upstream)
     more = {"upstream": {}, "agent": agent_tls(pair),
             "edge": {"terminate_at": "edge"}}[where]
@@ -152,7 +159,7 @@ def test_a_dead_upstream(scene, where):
         mine.sendall(b"x")
         assert mine.read(1) == b"x"
     upstream.stop_listening()
-    upstream.next().reset()
+    gate.set()
     end = mine.read_all()[1]
     assert end in ("reset", "fin"), end
     began = time.monotonic()
@@ -190,9 +197,9 @@ def test_a_slow_upstream(scene):
     assert refusal(edge.port, client_context(), NAME, timeout=20) == 80
     assert 0.5 < time.monotonic() - began < 4 * PATIENCE
     goes_on(theirs)
-    assert edge.events()[0]["close"]["detail"] == "upstream_timeout"
+    assert edge.wait_events(1)[0]["close"]["detail"] == "upstream_timeout"
     assert any(e["close"]["reason"] == "upstream_timeout"
-               for e in process.events())
+               for e in process.wait_events(1))
     for sock in [*crowd, blocked]:
         sock.close()
 

@@ -323,7 +323,7 @@ def test_status_of_an_agent(web):
 
 
 def test_other_requests_to_an_agent(web):
-    for path in ("/nothing", "/api", "/api/../etc/passwd"):
+    for path in ("/nothing", "/api/none", "/api/../etc/passwd"):
         assert web.get(path)[0] in (404, 400), path
     for method in ("POST", "PUT", "DELETE"):
         assert web.get("/api/tunnels", method=method)[0] == 405
