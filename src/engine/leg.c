@@ -63,6 +63,8 @@ leg_note(struct leg *l, uint32_t events)
 	if (events & EPOLLRDHUP)
 		l->readable = l->hung_up = l->ending = true;
 	/* The next read or write tells which error it was. */
+	if (events & EPOLLERR)
+		l->broken = true;
 	if (events & (EPOLLERR | EPOLLHUP)) {
 		l->readable = l->writable = l->hung_up = true;
 		l->ending = false;

@@ -32,6 +32,7 @@ struct leg {
 	bool hung_up : 1;   /* the peer has sent FIN; it may not be read yet */
 	bool ending : 1;    /* its FIN was announced, and no error */
 	bool more : 1;	    /* see leg_expect_more */
+	bool broken : 1;    /* the loop has told of an error */
 	bool urgent : 1;    /* urgent data came: a short read tells nothing */
 	bool eof : 1;	    /* everything was read */
 	bool shut : 1;	    /* our FIN is sent */

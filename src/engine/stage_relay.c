@@ -76,6 +76,18 @@ end(struct conn *c)
 	return STEP_CLOSE;
 }
 
+/*
+ * A peer that has reset is met by reading, but nothing is read while the other
+ * side does not take what there is: so long nobody would notice, and the
+ * connection would be held for an end that has gone.
+ */
+static void
+note_hidden_reset(struct leg *from, const struct leg *to)
+{
+	if (from->broken && leg_has_pending(to) && !to->writable)
+		from->reset = from->failed = true;
+}
+
 enum step
 stage_relay(struct conn *c)
 {
@@ -90,6 +102,8 @@ stage_relay(struct conn *c)
 		conn_set_deadline(c, c->idle_ms);
 	if (c->reason != REASON_NONE)
 		return STEP_CLOSE;
+	note_hidden_reset(&c->client, &c->upstream);
+	note_hidden_reset(&c->upstream, &c->client);
 	if (c->client.failed)
 		return end_by_client(c);
 	if (c->upstream.failed)

@@ -423,6 +423,7 @@ def test_the_status_screen_says_who_can_read(scene):
         "--authtoken-file", token, "--connect-cas", scene.certificates.ca,
         "--domain", NAME, "--terminate-at", "agent", "--crt", pair.crt,
         "--key", pair.key, "--web-addr", "false"])
+    scene.settles = False  # the agent is script's, which ends behind us
     scene.program("script", [script, "-qfc", command, out],
                   env={"STATE_DIRECTORY": scene.path("state"),
                        "TERM": "xterm", "COLUMNS": "100", "LINES": "40"})

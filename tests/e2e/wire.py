@@ -127,12 +127,12 @@ class Wire:
 
     def resume(self):
         self.flowing.set()
-        for passing in self.passing:
+        for passing in list(self.passing):
             passing.ring()
 
     def cut(self):
         """All that passes now is reset at both ends."""
-        for passing in self.passing:
+        for passing in list(self.passing):
             passing.finish("reset")
 
     def bytes(self):
@@ -147,7 +147,7 @@ class Wire:
         except OSError:
             pass
         self.listener.close()
-        for passing in self.passing:
+        for passing in list(self.passing):
             passing.finish("close")
 
 
@@ -262,7 +262,7 @@ class OutboundProxy:
         except OSError:
             pass
         self.listener.close()
-        for passing in self.passing:
+        for passing in list(self.passing):
             passing.finish("close")
 
 
