@@ -11,6 +11,9 @@ libsys_a_SOURCES = \
 	src/sys/socket.c src/sys/socket.h \
 	src/sys/timeouts.c src/sys/timeouts.h
 
+libsys_a_SOURCES += src/sys/errand.c src/sys/errand.h \
+	src/sys/ready.c src/sys/ready.h
+
 libsys_a_SOURCES += src/sys/geo.c src/sys/geo.h
 
 libsys_a_SOURCES += \

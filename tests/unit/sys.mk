@@ -60,3 +60,12 @@ tests_unit_test_watch_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=inotify_init1 \
 	-Wl,--wrap=inotify_add_watch -Wl,--wrap=clock_wall_us \
 	-Wl,--wrap=calloc -Wl,--wrap=realloc -Wl,--wrap=strdup
 tests_unit_test_watch_LDADD = libbase.a $(UNIT_LIBS)
+
+check_PROGRAMS += tests/unit/test_errand
+tests_unit_test_errand_SOURCES = tests/unit/test_errand.c \
+	tests/unit/dns_server.c tests/unit/dns_server.h
+tests_unit_test_errand_CPPFLAGS = $(UNIT_CPPFLAGS)
+tests_unit_test_errand_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=epoll_create1 \
+	-Wl,--wrap=epoll_ctl -Wl,--wrap=eventfd
+tests_unit_test_errand_LDADD = libsys.a libwire.a libbase.a $(CARES_LIBS) \
+	$(GEO_LIBS) $(UNIT_LIBS)
