@@ -87,23 +87,36 @@ is_address(const char *name)
 }
 
 bool
+name_expect(X509_VERIFY_PARAM *expected, const char *name)
+{
+	if (is_address(name))
+		return X509_VERIFY_PARAM_set1_ip_asc(expected, name) == 1;
+	X509_VERIFY_PARAM_set_hostflags(
+	    expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return X509_VERIFY_PARAM_set1_host(expected, name, 0) == 1;
+}
+
+bool
+name_copy(struct span name, char out[NAME_TEXT_SIZE])
+{
+	if (name.len >= NAME_TEXT_SIZE || memchr(name.data, '\0', name.len))
+		return false;
+	memcpy(out, name.data, name.len);
+	out[name.len] = '\0';
+	return true;
+}
+
+bool
 client_expect_name(struct tls_stream *s, struct span name)
 {
-	X509_VERIFY_PARAM *expected = SSL_get0_param(s->ssl);
-	char text[HOST_MAX_BYTES + 2];
+	char text[NAME_TEXT_SIZE];
 
 	if (name.len == 0)
 		return true;
-	if (name.len >= sizeof(text) || memchr(name.data, '\0', name.len))
-		return false;
-	memcpy(text, name.data, name.len);
-	text[name.len] = '\0';
-	if (is_address(text))
-		return X509_VERIFY_PARAM_set1_ip_asc(expected, text) == 1;
-	X509_VERIFY_PARAM_set_hostflags(
-	    expected, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return X509_VERIFY_PARAM_set1_host(expected, text, name.len) == 1 &&
-	       SSL_set_tlsext_host_name(s->ssl, text) == 1;
+	return name_copy(name, text) &&
+	       name_expect(SSL_get0_param(s->ssl), text) &&
+	       (is_address(text) ||
+		   SSL_set_tlsext_host_name(s->ssl, text) == 1);
 }
 
 static bool

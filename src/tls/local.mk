@@ -41,3 +41,6 @@ libtls_a_SOURCES += src/tls/certificate.c src/tls/certificate.h \
 libtls_a_SOURCES += src/tls/keyring.c src/tls/keyring.h
 
 libtls_a_SOURCES += src/tls/authority.c src/tls/authority.h src/tls/signing.c
+
+# What a server shows, for commands.
+libtls_a_SOURCES += src/tls/probe.c src/tls/probe.h

@@ -149,6 +149,11 @@ bool server_prepare_keys(SSL_CTX *ctx, struct tls_context *c);
 /* SNI, and the name that the certificate must be for; an IP literal is not
  * sent. False: not a name, or no memory. */
 bool client_expect_name(struct tls_stream *s, struct span name);
+/* What the certificate must be for, and a name as that takes it. False: not a
+ * name, or no memory. */
+#define NAME_TEXT_SIZE (HOST_MAX_BYTES + 2)
+bool name_expect(X509_VERIFY_PARAM *expected, const char *name);
+bool name_copy(struct span name, char out[NAME_TEXT_SIZE]);
 /* The name that OpenSSL has read is the one that was judged. */
 bool server_name_is_judged(const struct tls_stream *s);
 

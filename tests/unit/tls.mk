@@ -159,3 +159,10 @@ tests_unit_test_session_faults_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_session_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
 	-Wl,--wrap=calloc -Wl,--wrap=realloc
 tests_unit_test_session_faults_LDADD = $(TLS_TEST_LIBS)
+
+# Its servers are threads.
+check_PROGRAMS += tests/unit/test_probe
+tests_unit_test_probe_SOURCES = tests/unit/test_probe.c $(TLS_SUPPORT)
+tests_unit_test_probe_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_probe_LDADD = libtls.a libsys.a libwire.a libbase.a \
+	$(OPENSSL_LIBS) $(UNIT_LIBS)
