@@ -170,58 +170,10 @@ on_caller(void *state, enum caller_kind kind, struct caller *caller)
 
 /* --- the process's part --- */
 
-static int
-hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* The settings have checked that it is one. */
-static void
-read_pin(const char *hex, uint8_t pin[32])
-{
-	for (size_t i = 0; i < 32; i++)
-		pin[i] = (uint8_t)(hex_digit(hex[2 * i]) << 4 |
-				   hex_digit(hex[2 * i + 1]));
-}
-
-static bool
-load_trust(struct agent *a, struct text *error)
-{
-	static const char pin[] = "sha256:";
-	const char *cas = a->snapshot->agent.connect_cas;
-
-	if (cas && strncmp(cas, pin, strlen(pin)) == 0) {
-		read_pin(cas + strlen(pin), a->pin);
-		a->pinned = true;
-		return true;
-	}
-	if (!cas || strcmp(cas, "host") == 0)
-		a->trust = trust_system(error);
-	else
-		a->trust = trust_load(&cas, 1, NULL, 0, error);
-	return a->trust != NULL;
-}
-
-/* As the published agent: the variable is for where no key is. */
-static const char *
-proxy_of(const struct snapshot *s)
-{
-	const char *url = s->agent.proxy_url;
-
-	if (!url)
-		url = getenv("http_proxy");
-	return url && url[0] ? url : NULL;
-}
-
 static bool
 load(struct agent *a, struct text *error)
 {
-	const char *url = proxy_of(a->snapshot), *why;
+	const char *url = edge_proxy_url(&a->snapshot->agent), *why;
 
 	a->has_proxy = url != NULL;
 	if (url && proxy_url_parse(span_text(url), &a->proxy, &why) < 0) {
@@ -236,7 +188,8 @@ load(struct agent *a, struct text *error)
 		text_addf(error, "eventfd: %s", log_errno_text(errno));
 		return false;
 	}
-	return load_trust(a, error);
+	return edge_trust_load(
+	    &a->trust, a->snapshot->agent.connect_cas, error);
 }
 
 struct agent *
@@ -277,7 +230,7 @@ agent_free(struct agent *a)
 	if (!a)
 		return;
 	wipe(&a->proxy, sizeof(a->proxy));
-	trust_put(a->trust);
+	edge_trust_fini(&a->trust);
 	snapshot_put(a->snapshot);
 	free(a->endpoints);
 	if (a->refused_fd >= 0)

@@ -4,14 +4,9 @@
  */
 #include "tunnel/agent_private.h"
 
-#include "config.h"
-
 #include <errno.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
-#include "tls/secret.h"
-#include "tls/token.h"
 #include "tunnel/message.h"
 
 /* Before this agent was ever online there is somebody who waits to be told. */
@@ -86,71 +81,18 @@ on_auth_reply(struct session *session, void *owner, enum session_reply reply,
 	auth_response_fini(&response);
 }
 
-static bool
-prove(struct agent_session *s, struct span token, struct auth *a,
-    uint8_t id[TOKEN_ID_BYTES], uint8_t *proof)
-{
-	uint8_t binding[TOKEN_BINDING_BYTES];
-
-	if (token_id(token, id) < 0 ||
-	    token_binding(session_tls(s->session), binding) < 0 ||
-	    token_prove(binding, token, proof) < 0)
-		return false;
-	a->token_id = (struct message_bytes){ id, TOKEN_ID_BYTES };
-	a->proof = (struct message_bytes){ proof, token.len };
-	wipe(binding, sizeof(binding));
-	return true;
-}
-
 static int
 write_auth(struct agent_session *s, struct span *json)
 {
-	const struct agent_settings *set = &link_settings(s->link)->agent;
 	const struct identity *i = &s->link->identity;
-	struct span token = span_text(set->authtoken);
-	static const char *const versions[] = { "3", "2" };
-	uint8_t id[TOKEN_ID_BYTES], proof[TOKEN_MAX_BYTES];
-	char hostname[256] = "";
-	struct utsname machine;
-	int result;
-
-	if (uname(&machine) < 0 ||
-	    gethostname(hostname, sizeof(hostname) - 1) < 0)
-		return -errno;
-	struct auth a = {
-		.versions = { (char **)(uintptr_t)versions,
-		    ARRAY_COUNT(versions) },
-		.client_id = message_lend(i->client_id),
-		.cookie = message_lend(i->cookie),
-		.os = message_lend("linux"),
-		.arch = machine.machine,
-		.version = message_lend(PACKAGE_VERSION),
-		.hostname = hostname,
-		.user_agent = message_lend("lunette-agent"),
-		.client_type = message_lend("lunette"),
-		.data_encryption =
-		    message_lend(set->encrypts_data ? "always" : ""),
-		.metadata = message_lend(set->metadata),
-		.heartbeat_interval_ns =
-		    (int64_t)set->heartbeat_interval_ms * 1000000,
-		.heartbeat_tolerance_ns =
-		    (int64_t)set->heartbeat_tolerance_ms * 1000000,
-		.auth_token = message_lend(""),
-		.stop_unsupported = message_lend(""),
-		.restart_unsupported = message_lend(""),
-		.update_unsupported = message_lend(UPDATE_UNSUPPORTED),
-		.proxy_type = message_lend(""),
-		.config_version = message_lend("1"),
-		.custom_cas = set->connect_cas != NULL,
+	struct introduction self = {
+		.settings = &link_settings(s->link)->agent,
+		.client_id = i->client_id,
+		.cookie = i->cookie,
+		.user_agent = "lunette-agent",
 	};
 
-	/* Too short a token cannot be proved; inside TLS that was verified it
-	 * may be said. */
-	if (token.len > 0 && !prove(s, token, &a, id, proof))
-		a.auth_token = message_lend(set->authtoken);
-	result = auth_write(&a, json);
-	wipe(proof, sizeof(proof));
-	return result;
+	return introduction_write(&self, session_tls(s->session), json);
 }
 
 void

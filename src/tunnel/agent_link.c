@@ -9,7 +9,6 @@
 
 #include "base/hash.h"
 #include "tls/secret.h"
-#include "tls/session_context.h"
 
 /* A link that has no edge of its own looks again after this. */
 #define SPARE_MS 60000
@@ -254,24 +253,6 @@ static const struct session_calls calls = {
 	.on_end = on_end,
 };
 
-static struct tls_stream *
-connect_tls(struct link *l, struct agent_session *s, int fd)
-{
-	struct agent *a = l->at->agent;
-	char ip[ADDR_TEXT_SIZE];
-	struct tls_session_settings settings = {
-		.trust = a->trust,
-		.pin = a->pinned ? a->pin : NULL,
-		.server_name = host_span(&s->server_name),
-	};
-
-	if (s->server_name.len == 0) {
-		addr_format_ip(&link_edge(l)->address.addr, ip);
-		settings.server_name = span_text(ip);
-	}
-	return tls_session_connect(l->at->worker->tls, fd, &settings);
-}
-
 static struct agent_session *
 session_make(struct link *l, const struct addr *reached)
 {
@@ -300,7 +281,10 @@ start_session(struct link *l, int fd, const struct addr *reached)
 {
 	const struct agent_settings *set = &link_settings(l)->agent;
 	struct agent_session *s = session_make(l, reached);
-	struct tls_stream *tls = s ? connect_tls(l, s, fd) : NULL;
+	struct tls_stream *tls =
+	    s ? edge_connect_tls(l->at->worker->tls, fd, &l->at->agent->trust,
+		    &link_edge(l)->address)
+	      : NULL;
 	struct session_settings settings = {
 		.is_agent = true,
 		.admitted = true,

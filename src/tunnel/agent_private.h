@@ -8,6 +8,7 @@
 #include "engine/worker.h"
 #include "tls/data_keys.h"
 #include "tunnel/agent.h"
+#include "tunnel/introduction.h"
 #include "tunnel/outbound.h"
 #include "tunnel/session.h"
 #include "tunnel/tls_pump.h"
@@ -29,9 +30,7 @@ struct agent {
 	struct snapshot *snapshot; /* counted; the first one */
 	struct proxy_url proxy;	   /* wiped */
 	bool has_proxy;
-	struct trust *trust; /* counted; NULL: there is a pin */
-	uint8_t pin[32];
-	bool pinned;
+	struct edge_trust trust;
 	unsigned link_count;
 	atomic_uint next_worker; /* for what comes in */
 	int refused_fd;
@@ -141,8 +140,6 @@ void link_note_session(struct link *l, const char *id, const char *region);
 void join_begin(struct session *session);
 
 /* --- agent_commands.c --- */
-
-#define UPDATE_UNSUPPORTED "Lunette is updated by its package"
 
 /* A request of the edge's. */
 void command_take(

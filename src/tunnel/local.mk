@@ -38,6 +38,7 @@ libtunnel_a_SOURCES += \
 	src/tunnel/agent_identity.c \
 	src/tunnel/agent_join.c \
 	src/tunnel/agent_link.c \
+	src/tunnel/introduction.c src/tunnel/introduction.h \
 	src/tunnel/outbound.c src/tunnel/outbound.h \
 	src/tunnel/tls_pump.c src/tunnel/tls_pump.h
 

@@ -41,3 +41,10 @@ tests_unit_test_pump_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
 tests_unit_test_pump_LDFLAGS = $(SESSION_WRAPS) -Wl,--wrap=calloc \
 	-Wl,--wrap=epoll_ctl
 tests_unit_test_pump_LDADD = $(SESSION_TEST_LIBS)
+
+check_PROGRAMS += tests/unit/test_introduction
+tests_unit_test_introduction_SOURCES = tests/unit/test_introduction.c \
+	$(STREAM_TEST)
+tests_unit_test_introduction_CPPFLAGS = $(TLS_TEST_CPPFLAGS)
+tests_unit_test_introduction_LDADD = libtunnel.a libtls.a libwire.a libbase.a \
+	$(JANSSON_LIBS) $(OPENSSL_LIBS) $(UNIT_LIBS)
