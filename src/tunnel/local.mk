@@ -80,3 +80,6 @@ libtunnel_a_SOURCES += \
 	src/tunnel/edge_replace.h \
 	src/tunnel/edge_session.c \
 	src/tunnel/edge_session.h
+
+# For lunette diagnose.
+libtunnel_a_SOURCES += src/tunnel/visit.c src/tunnel/visit.h
