@@ -2,12 +2,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/leave.h"
 #include "cmd/load.h"
 #include "cmd/scripts.h"
 #include "sys/privileges.h"
@@ -95,37 +95,6 @@ print_warnings(const struct snapshot *s)
 		fprintf(stderr, "warning: %s\n", problems_get(s->warnings, i));
 }
 
-/* A file that a start would open to append: is there leave to, now? */
-static int
-may_append(const char *path)
-{
-	char folder[PATH_MAX];
-
-	if (access(path, F_OK) == 0)
-		return access(path, W_OK) == 0 ? 0 : -errno;
-	if (!folder_of(path, folder, sizeof(folder)))
-		return -ENAMETOOLONG;
-	return access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
-}
-
-/* A folder that a start would make, with those above it. */
-static int
-may_make(const char *path)
-{
-	char folder[PATH_MAX], above[PATH_MAX];
-
-	if (strlen(path) >= sizeof(folder))
-		return -ENAMETOOLONG;
-	strcpy(folder, path);
-	while (access(folder, F_OK) != 0) {
-		if (errno != ENOENT || !folder_of(folder, above, PATH_MAX) ||
-		    strcmp(folder, above) == 0)
-			return -errno;
-		strcpy(folder, above);
-	}
-	return access(folder, W_OK | X_OK) == 0 ? 0 : -errno;
-}
-
 /* Not an error: the machine that checks need not be the one that will run. */
 static void
 check_file(const char *section, const char *key, const char *path, int err)
@@ -167,13 +136,13 @@ check_surroundings(const struct snapshot *s)
 	check_user(s->user);
 	if (is_log_file(s->log_target))
 		check_file(self, ".log.target", s->log_target,
-		    may_append(s->log_target));
+		    leave_to_append(s->log_target));
 	if (s->local_ca)
-		check_file(self, ".state", s->state, may_make(s->state));
+		check_file(self, ".state", s->state, leave_to_make(s->state));
 	for (size_t i = 0; i < s->event_count; i++) {
 		if (s->events[i].file != NULL)
 			check_file("events", "", s->events[i].file,
-			    may_append(s->events[i].file));
+			    leave_to_append(s->events[i].file));
 	}
 }
 

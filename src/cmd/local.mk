@@ -15,6 +15,7 @@ libcmd_a_SOURCES = \
 	src/cmd/cmd_version.c \
 	src/cmd/flags.c src/cmd/flags.h \
 	src/cmd/keylog.c src/cmd/keylog.h \
+	src/cmd/leave.c src/cmd/leave.h \
 	src/cmd/load.c src/cmd/load.h \
 	src/cmd/reread.c src/cmd/reread.h \
 	src/cmd/run.c src/cmd/run.h \
