@@ -1,10 +1,13 @@
 #include "cmd/authtoken.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 
 #include "cmd/commands.h"
+#include "tls/file.h"
 
 #define VARIABLE "LUNETTE_AUTHTOKEN"
+#define ERROR_SIZE 512
 
 /* Both are memory of this process that others of its user may look at:
  * /proc/PID/cmdline and environ. The kernel gives it to us to write to. */
@@ -65,5 +68,30 @@ authtoken_use(const struct authtoken *t, struct snapshot *s, struct problems *p)
 	why = snapshot_set_authtoken(s, span_text(t->text));
 	if (why != NULL)
 		problems_add(p, &where, "the token %s", why);
+	return why == NULL;
+}
+
+bool
+authtoken_use_file(const char *path, struct snapshot *s, struct problems *p)
+{
+	struct origin where = { .source = "--authtoken-file" };
+	char storage[ERROR_SIZE];
+	const char *why;
+	struct text error;
+	struct span bytes;
+	size_t len;
+
+	text_init(&error, storage, sizeof(storage));
+	if (file_read(path, FILE_SECRET, &bytes, &error) < 0) {
+		problems_add(p, &where, "%s", error.data);
+		return false;
+	}
+	len = bytes.len;
+	while (len > 0 && isspace(bytes.data[len - 1]))
+		len--;
+	why = snapshot_set_authtoken(s, span_of(bytes.data, len));
+	if (why != NULL)
+		problems_add(p, &where, "%s: the token %s", path, why);
+	file_wipe(&bytes);
 	return why == NULL;
 }

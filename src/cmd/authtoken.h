@@ -26,4 +26,9 @@ void authtoken_fini(struct authtoken *t);
 bool authtoken_use(const struct authtoken *t, struct snapshot *s,
     struct problems *p) MUST_CHECK;
 
+/* The same with what a file holds, which nobody but its owner may be able to
+ * read. */
+bool authtoken_use_file(
+    const char *path, struct snapshot *s, struct problems *p) MUST_CHECK;
+
 #endif

@@ -14,6 +14,8 @@ int cmd_agent(const struct flags *f);
 int cmd_check(const struct flags *f);
 int cmd_policy_check(const struct flags *f);
 int cmd_policy_test(const struct flags *f);
+int cmd_diagnose(const struct flags *f);
+int cmd_verify(const struct flags *f);
 int cmd_version(const struct flags *f);
 
 /* One line on standard error: "lunette: ...". */

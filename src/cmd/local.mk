@@ -9,14 +9,22 @@ libcmd_a_SOURCES = \
 	src/cmd/authtoken.c src/cmd/authtoken.h \
 	src/cmd/cmd_agent.c \
 	src/cmd/cmd_check.c src/cmd/commands.h \
+	src/cmd/cmd_diagnose.c \
 	src/cmd/cmd_edge.c \
 	src/cmd/cmd_policy.c \
 	src/cmd/cmd_tls.c \
+	src/cmd/cmd_verify.c \
 	src/cmd/cmd_version.c \
+	src/cmd/diagnose_edge.c src/cmd/diagnose_edge.h \
+	src/cmd/diagnose_host.c src/cmd/diagnose_host.h \
+	src/cmd/findings.c src/cmd/findings.h \
 	src/cmd/flags.c src/cmd/flags.h \
+	src/cmd/held.c src/cmd/held.h \
 	src/cmd/keylog.c src/cmd/keylog.h \
 	src/cmd/leave.c src/cmd/leave.h \
 	src/cmd/load.c src/cmd/load.h \
+	src/cmd/look.c src/cmd/look.h \
+	src/cmd/report.c src/cmd/report.h \
 	src/cmd/reread.c src/cmd/reread.h \
 	src/cmd/run.c src/cmd/run.h \
 	src/cmd/run_agent.c src/cmd/run_agent.h \

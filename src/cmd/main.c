@@ -15,6 +15,8 @@ static int (*const runs[COMMAND_COUNT])(const struct flags *) = {
 	[COMMAND_CHECK] = cmd_check,
 	[COMMAND_POLICY_CHECK] = cmd_policy_check,
 	[COMMAND_POLICY_TEST] = cmd_policy_test,
+	[COMMAND_DIAGNOSE] = cmd_diagnose,
+	[COMMAND_VERIFY] = cmd_verify,
 	[COMMAND_VERSION] = cmd_version,
 };
 

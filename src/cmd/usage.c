@@ -228,6 +228,58 @@ static const struct flag policy_flags[] = {
 		    "be repeated" },
 };
 
+static const struct flag diagnose_flags[] = {
+	{ .name = "edge",
+	    .value = "HOST[:PORT]",
+	    .path = "agent.edges.+",
+	    .options = FLAG_COMMAS,
+	    .help = "look at this edge, instead of those of the file; may be "
+		    "repeated" },
+	{ .name = "config",
+	    .letter = 'c',
+	    .value = "FILE",
+	    .help = "the agent's configuration; default " SYSTEM_AGENT_FILE
+		    ", with --edge none" },
+	{ .name = "authtoken-file",
+	    .value = "FILE",
+	    .help = "try this token; default what LUNETTE_AUTHTOKEN holds, or "
+		    "the file says" },
+	{ .name = "connect-cas",
+	    .value = "host|FILE|sha256:HEX",
+	    .path = "agent.connect_cas",
+	    .help = "what the edge's certificate must come from, as for "
+		    "lunette tls" },
+	{ .name = "proxy-url",
+	    .value = "URL",
+	    .path = "agent.proxy_url",
+	    .help = "connect through this proxy, http:// or socks5://" },
+	{ .name = "write-report",
+	    .value = "FILE",
+	    .help = "write all lines, and versions, to this file as well; no "
+		    "token and no password is in it" },
+};
+
+static const struct flag verify_flags[] = {
+	{ .name = "config",
+	    .letter = 'c',
+	    .value = "FILE",
+	    .help = "the configuration of the agent that serves NAME; "
+		    "default " SYSTEM_AGENT_FILE },
+	{ .name = "connect",
+	    .value = "HOST[:PORT]",
+	    .help = "look there, for NAME; default NAME itself, port 443" },
+	{ .name = "crt",
+	    .value = "FILE",
+	    .options = FLAG_REPEAT,
+	    .help = "instead of a configuration: this certificate is held "
+		    "here, PEM; may be repeated" },
+	{ .name = "upstream",
+	    .value = "ADDR",
+	    .options = FLAG_REPEAT,
+	    .help = "instead of a configuration: what this upstream shows is "
+		    "held here; may be repeated" },
+};
+
 static const struct usage usages[COMMAND_COUNT] = {
 	[COMMAND_TLS] = {
 		.command = "tls",
@@ -328,6 +380,48 @@ static const struct usage usages[COMMAND_COUNT] = {
 		.flags = policy_flags,
 		.flag_count = ARRAY_COUNT(policy_flags),
 		.examples = "  lunette policy test policies/*_test.lua\n",
+	},
+	[COMMAND_DIAGNOSE] = {
+		.command = "diagnose",
+		.arguments = "",
+		.summary = "find out why an agent cannot reach its edge",
+		.about = "Does what an agent would do, step by step, and "
+			 "prints a line for each: configuration, limits of "
+			 "this host, clock, proxy, names, addresses, TLS, the "
+			 "protocol, the token. Serves nothing and changes "
+			 "nothing. Exit 1 if an agent could not work.",
+		.flags = diagnose_flags,
+		.flag_count = ARRAY_COUNT(diagnose_flags),
+		.examples =
+		    "  lunette diagnose\n"
+		    "  lunette diagnose -c ./agent.yaml "
+		    "--write-report report.txt\n"
+		    "  lunette diagnose --edge connect.example.com\n",
+	},
+	[COMMAND_VERIFY] = {
+		.command = "verify",
+		.arguments = "NAME",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.summary = "compare what the world is shown with what is held "
+			   "here",
+		.about = "Connects to NAME as any client would, at each of "
+			 "its addresses and with each version of TLS, and "
+			 "compares the certificate that is shown with the one "
+			 "that the agent or its upstream holds. If they are "
+			 "the same, nobody in between has ended TLS, and the "
+			 "edge cannot read. NAME may also be the name of an "
+			 "endpoint. Exit 1 if they differ or could not be "
+			 "compared.",
+		.flags = verify_flags,
+		.flag_count = ARRAY_COUNT(verify_flags),
+		.examples = "  lunette verify app.example.com\n"
+			    "  lunette verify db.example.com -c agent.yaml\n"
+			    "  lunette verify app.example.com --crt app.pem\n"
+			    "  lunette verify app.example.com --upstream "
+			    "10.0.0.5:443\n"
+			    "  lunette verify app.example.com --connect "
+			    "edge.example.com\n",
 	},
 	[COMMAND_VERSION] = {
 		.command = "version",

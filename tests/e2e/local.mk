@@ -62,6 +62,7 @@ EXTRA_DIST += \
 	tests/e2e/test_37_tunnel_faults.py \
 	tests/e2e/test_38_blindness.py \
 	tests/e2e/test_39_standins.py \
+	tests/e2e/test_39_verify_diagnose.py \
 	tests/e2e/tlspeer.py \
 	tests/e2e/tlsupstream.py \
 	tests/e2e/tunnel.py \

@@ -166,28 +166,20 @@ def test_no_private_key_crosses_but_when_told(scene):
 
 # verify.
 
-def has(command):
-    shown = lunette(command, "--help")
-    if shown.returncode:
-        pytest.skip(f"no lunette {command} here")
-
-
 @pytest.mark.parametrize("honest", [True, False])
 def test_verify(scene, honest):
     """It compares what the world is shown with what the agent holds; an edge
     that terminates with a certificate of its own is found out."""
-    has("verify")
     ours, theirs = (scene.certificates.root.leaf(NAME) for _ in range(2))
     edge = TunnelEdge(scene)
-    web = free_web()
-    agent(scene, edge, endpoint(NAME, scene.greeter(), **agent_tls(ours)),
-          agent={"web_addr": web})
+    process = agent(scene, edge, endpoint(NAME, scene.greeter(),
+                                          **agent_tls(ours)))
     port = edge.port
     if not honest:
         port = scene.terminated(scene.greeter(), NAME,
                                 certificates=[theirs.settings()]).port
     shown = lunette("verify", NAME, "--connect", f"127.0.0.1:{port}",
-                    "--web-addr", web)
+                    "-c", process.config_path)
     text = shown.stdout + shown.stderr
     assert ours.fingerprint().encode()[:16] in text.replace(b":", b"") \
         .lower(), shown
@@ -210,7 +202,6 @@ def diagnose(scene, address, ca=None, *more):
 
 
 def test_diagnose(scene):
-    has("diagnose")
     edge = TunnelEdge(scene)
     shown = diagnose(scene, edge.address)
     assert shown.returncode == 0, shown
@@ -229,7 +220,6 @@ def test_diagnose(scene):
 def test_diagnose_finds_it(scene, what):
     """Each thing that would keep an agent from working: exit 1, and the line
     says which."""
-    has("diagnose")
     edge = TunnelEdge(scene, tokens=[{"name": "x", "token": "y" * 20}]
                       if what == "token" else None)
     address, ca, said = edge.address, None, what
@@ -439,9 +429,3 @@ def test_the_status_screen_says_who_can_read(scene):
     text = shown().decode("utf-8", "replace")
     assert "read" in text and edge.address.split(":")[0] in text
     assert TOKEN not in text
-
-
-def test_verify_needs_an_agent(scene):
-    has("verify")
-    shown = lunette("verify", NAME, "--web-addr", free_web())
-    assert shown.returncode in (1, 2) and shown.stderr
