@@ -13,6 +13,9 @@ import pytest
 
 import hello
 from edge import Running, lunette
+from standin_agent import TOKEN
+from tlspeer import client_context, greeted
+from tunnel import Served, TunnelEdge
 from upstream import answer_and_close
 
 SOURCE = os.environ.get("SOURCE") or os.path.abspath(
@@ -25,7 +28,8 @@ def readme():
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", readme(), re.S | re.M)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", readme(), re.S | re.M)
+    return [text for kind, text in fenced if kind == language]
 
 
 def commands(*words):
@@ -81,8 +85,13 @@ def run_line(scene, line, addresses):
     return edge
 
 
+def through_an_edge(line):
+    return "--edge" in line
+
+
 @pytest.mark.parametrize(
-    "line", [l for l in commands("lunette", "tls") if not ends_tls(l)],
+    "line", [l for l in commands("lunette", "tls")
+             if not ends_tls(l) and not through_an_edge(l)],
     ids=" ".join)
 def test_tls_examples_run(scene, line):
     ups = [scene.upstream(answer_and_close(b"ok")) for _ in range(2)]
@@ -127,7 +136,8 @@ class Secure:
 
 
 @pytest.mark.parametrize(
-    "line", [l for l in commands("lunette", "tls") if ends_tls(l)],
+    "line", [l for l in commands("lunette", "tls")
+             if ends_tls(l) and not through_an_edge(l)],
     ids=" ".join)
 def test_terminating_examples_run(scene, line):
     secure = any(word.startswith("tls://") for word in line)
@@ -146,6 +156,31 @@ def test_terminating_examples_run(scene, line):
     up.close()
 
 
+@pytest.mark.parametrize(
+    "line", [l for l in commands("lunette", "tls") if through_an_edge(l)],
+    ids=" ".join)
+def test_agents_examples_run(scene, line):
+    """With an edge that takes agents, from the README's own words."""
+    pair = scene.certificates.pair("app.example.com")
+    edge = TunnelEdge(scene, certificates=[pair])
+    up = scene.greeter() if ends_tls(line) or "--proxy-proto=2" in line \
+        else scene.tls_upstream(names=("app.example.com",))
+    token = scene.write("token", TOKEN)
+    os.chmod(token, 0o600)
+    words = {"localhost:8443": edge.address, "token": token,
+             "/var/lib/lunette/local-ca.pem": scene.certificates.ca,
+             "app.pem": pair.crt, "app.key": pair.key,
+             "80": str(up.port), "443": str(up.port)}
+    arguments = [words.get(w, w) for w in line[1:]]
+    agent = Served([*arguments, "--web-addr", "false"], scene.folder,
+                   env={"STATE_DIRECTORY": scene.path("state")})
+    scene.agents.append(agent)
+    edge.wait_online("app.example.com")
+    if "--proxy-proto=2" not in line:
+        greeted(edge.port, client_context(scene.certificates.ca),
+                "app.example.com").close()
+
+
 def make_files(scene):
     """Those that the README's configurations name."""
     os.makedirs(scene.path("certificates"))
@@ -154,6 +189,8 @@ def make_files(scene):
         shutil.copy(pair[index], scene.path(name))
     for name in ("staff.pem", "internal.pem"):
         shutil.copy(scene.certificates.ca, scene.path(name))
+    os.chmod(scene.write("tokens.yaml", "tokens: [ { name: me, token: "
+                         f"{TOKEN} }} ]\n"), 0o600)
 
 
 def test_configurations_pass_check(scene):

@@ -269,9 +269,10 @@ def copy_examples(scene):
     copy_pair(scene, "certificates/net", "*.example.net")
     copy_pair(scene, "app-rsa", "app.example.com", key="rsa")
     copy_pair(scene, "connect", "connect.example.com")
-    for name in ("agent.token", "tokens.yaml"):
-        scene.write(name, "token-0123456789abcdef\n")
-        os.chmod(scene.path(name), 0o600)
+    token = "token-0123456789abcdef"
+    for name, text in (("agent.token", token), (
+            "tokens.yaml", f"tokens: [ {{ name: me, token: {token} }} ]")):
+        os.chmod(scene.write(name, text + "\n"), 0o600)
     for name in ("staff", "partner", "internal", "edge"):
         shutil.copy(scene.certificates.ca, scene.path(name + "-cas.pem"))
     scene.certificates.root.crl(scene.path("staff.crl"))
