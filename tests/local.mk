@@ -14,6 +14,7 @@ include tests/unit/tunnel_messages.mk
 include tests/unit/renewal.mk
 include tests/unit/tunnel.mk
 include tests/unit/tunnel_agent.mk
+include tests/unit/tunnel_edge.mk
 include tests/unit/control.mk
 include tests/unit/cmd.mk
 endif

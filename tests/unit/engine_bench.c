@@ -223,8 +223,10 @@ events_fini(struct events *e)
 static bool
 sink_wants(struct journal_sink *s, const char *type)
 {
-	(void)s;
-	return !strcmp(type, "tcp_connection_closed.v0");
+	struct memory_sink *m = CONTAINER_OF(s, struct memory_sink, sink);
+
+	return m->events->takes_all ||
+	       !strcmp(type, "tcp_connection_closed.v0");
 }
 
 static int

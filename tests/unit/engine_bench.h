@@ -42,6 +42,7 @@ struct events {
 	char *text;
 	size_t len;
 	unsigned count;
+	bool takes_all; /* else only those of connections */
 };
 
 void events_init(struct events *e);

@@ -1,0 +1,10 @@
+# Unit tests of the edge's end of the tunnel: an edge with all its threads, and
+# agents that the test plays.
+AGENTS_BENCH = tests/unit/agents_bench.c tests/unit/agents_bench.h \
+	$(TLS_SUPPORT) $(ENGINE_BENCH)
+AGENTS_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+
+check_PROGRAMS += tests/unit/test_edge_auth
+tests_unit_test_edge_auth_SOURCES = tests/unit/test_edge_auth.c $(AGENTS_BENCH)
+tests_unit_test_edge_auth_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_auth_LDADD = $(ENGINE_LIBS)
