@@ -8,3 +8,8 @@ check_PROGRAMS += tests/unit/test_edge_auth
 tests_unit_test_edge_auth_SOURCES = tests/unit/test_edge_auth.c $(AGENTS_BENCH)
 tests_unit_test_edge_auth_CPPFLAGS = $(AGENTS_CPPFLAGS)
 tests_unit_test_edge_auth_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_edge_bind
+tests_unit_test_edge_bind_SOURCES = tests/unit/test_edge_bind.c $(AGENTS_BENCH)
+tests_unit_test_edge_bind_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_bind_LDADD = $(ENGINE_LIBS)
