@@ -13,3 +13,15 @@ check_PROGRAMS += tests/unit/test_edge_bind
 tests_unit_test_edge_bind_SOURCES = tests/unit/test_edge_bind.c $(AGENTS_BENCH)
 tests_unit_test_edge_bind_CPPFLAGS = $(AGENTS_CPPFLAGS)
 tests_unit_test_edge_bind_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_edge_calls
+tests_unit_test_edge_calls_SOURCES = tests/unit/test_edge_calls.c \
+	$(AGENTS_BENCH)
+tests_unit_test_edge_calls_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_calls_LDADD = $(ENGINE_LIBS)
+
+check_PROGRAMS += tests/unit/test_edge_data
+tests_unit_test_edge_data_SOURCES = tests/unit/test_edge_data.c \
+	$(AGENTS_BENCH)
+tests_unit_test_edge_data_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_data_LDADD = $(ENGINE_LIBS)
