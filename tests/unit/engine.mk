@@ -45,14 +45,16 @@ tests_unit_test_relay_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_stages
 tests_unit_test_stages_SOURCES = tests/unit/test_stages.c \
-	tests/unit/stages_bench.h $(ENGINE_BENCH)
+	tests/unit/stages_bench.h tests/unit/still_time.h $(ENGINE_BENCH)
 tests_unit_test_stages_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_stages_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
 tests_unit_test_stages_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_stages_upstream
 tests_unit_test_stages_upstream_SOURCES = tests/unit/test_stages_upstream.c \
-	tests/unit/stages_bench.h $(ENGINE_BENCH)
+	tests/unit/stages_bench.h tests/unit/still_time.h $(ENGINE_BENCH)
 tests_unit_test_stages_upstream_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_stages_upstream_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
 tests_unit_test_stages_upstream_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_edge
@@ -94,20 +96,21 @@ tests_unit_test_engine_faults_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=socket \
 tests_unit_test_engine_faults_LDADD = $(ENGINE_LIBS)
 
 TERMINATE_BENCH = tests/unit/terminate_bench.h tests/unit/stages_bench.h \
-	tests/unit/tls_client.c tests/unit/tls_client.h $(TLS_SUPPORT) \
-	$(ENGINE_BENCH)
+	tests/unit/still_time.h tests/unit/tls_client.c \
+	tests/unit/tls_client.h $(TLS_SUPPORT) $(ENGINE_BENCH)
 
 check_PROGRAMS += tests/unit/test_terminate tests/unit/test_reencrypt
 tests_unit_test_terminate_SOURCES = tests/unit/test_terminate.c \
 	$(TERMINATE_BENCH)
 tests_unit_test_terminate_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
 tests_unit_test_terminate_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=authority_issue
+	-Wl,--wrap=authority_issue -Wl,--wrap=clock_ms
 tests_unit_test_terminate_LDADD = $(ENGINE_LIBS)
 
 tests_unit_test_reencrypt_SOURCES = tests/unit/test_reencrypt.c \
 	$(TERMINATE_BENCH)
 tests_unit_test_reencrypt_CPPFLAGS = $(ENGINE_CPPFLAGS) $(OPENSSL_CFLAGS)
+tests_unit_test_reencrypt_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
 tests_unit_test_reencrypt_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_terminate_faults

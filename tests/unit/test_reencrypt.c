@@ -1,5 +1,6 @@
 /* TLS to the upstream behind TLS that has ended at the edge, through a real
  * edge with OpenSSL itself at both ends. */
+#include "still_time.h"
 #include "terminate_bench.h"
 
 #define REENCRYPTED(address, more)                                            \
@@ -138,11 +139,13 @@ START_TEST(an_upstream_that_says_nothing)
 	struct tls_end t;
 	int up;
 
+	time_stands_still();
 	bench_start(&b, EDGE("timeouts: { handshake: 200ms }") CERTIFICATES
 	    "endpoints: [ { url: tls://a.test, terminate_at: edge, "
 	    "upstream: \"tls://127.0.0.1:$P\" } ]\n");
 	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
 	up = bench_accept(&b);
+	time_goes_on();
 	tls_end_expect_close(&t);
 	tls_end_free(&t);
 	reason_is("upstream_timeout");
@@ -164,12 +167,14 @@ START_TEST(an_upstreams_handshake_with_every_event)
 	struct tls_end t;
 	int up;
 
+	time_stands_still();
 	bench_start(&b, EDGE("timeouts: { handshake: 300ms }") CERTIFICATES
 	    "endpoints: [ { url: tls://a.test, terminate_at: edge, "
 	    "upstream: \"tls://127.0.0.1:$P\" } ]\n");
 	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
 	up = bench_accept(&b);
 	t.fd = act(t.fd, then);
+	time_goes_on_for(reasons[then]);
 	reason_is(reasons[then]);
 	close(up);
 	if (t.fd >= 0)

@@ -1,6 +1,7 @@
 /* The stages before an upstream is dialled, with every event, through a real
  * edge: the reason, the alert on the wire, and exactly one event. */
 #include "stages_bench.h"
+#include "still_time.h"
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -66,10 +67,12 @@ START_TEST(hello_with_every_event)
 {
 	int fd;
 
+	time_stands_still();
 	bench_start(&b, EDGE("timeouts: { hello: 100ms }") ENDPOINT);
 	fd = bench_connect(&b);
 	send_piece(fd, hellos[_i].piece);
 	fd = act(fd, hellos[_i].then);
+	time_goes_on_for(hellos[_i].reason);
 	if (fd >= 0 && hellos[_i].alert > 0)
 		expect_alert(fd, (uint8_t)hellos[_i].alert);
 	else if (fd >= 0 && hellos[_i].alert == 0)
@@ -172,10 +175,12 @@ START_TEST(proxy_in_with_every_event)
 {
 	int fd;
 
+	time_stands_still();
 	bench_start(&b, proxies[_i].yaml);
 	fd = bench_connect(&b);
 	send_text(fd, proxies[_i].bytes);
 	fd = act(fd, proxies[_i].then);
+	time_goes_on_for(proxies[_i].reason);
 	if (fd >= 0 && proxies[_i].then == STAYS)
 		expect_end(fd);
 	if (fd >= 0)
@@ -194,6 +199,7 @@ START_TEST(a_proxy_header_is_consumed_exactly)
 	uint8_t out[1024];
 	int fd, up;
 
+	time_stands_still();
 	bench_start(&b, PROXY_EDGE(TRUSTED) ENDPOINT);
 	fd = bench_connect(&b);
 	send_text(fd, GOOD);
@@ -306,8 +312,11 @@ START_TEST(policy_with_every_answer)
 
 	snprintf(script, sizeof(script), LUA("%s"), policies[_i].body);
 	bench_script(&b, "p.lua", script);
+	time_stands_still();
 	bench_start(&b, policies[_i].yaml);
 	fd = bench_client(&b, "a.test");
+	/* Scripts sleep, and a tarpit's end is a deadline. */
+	time_goes_on();
 	if (policies[_i].alert == -2)
 		expect_passage(fd);
 	else
@@ -333,9 +342,11 @@ START_TEST(policy_waits_with_every_event)
 	int fd;
 
 	bench_script(&b, "p.lua", LUA("lunette.sleep(30)"));
+	time_stands_still();
 	bench_start(
 	    &b, EDGE("policy: { file: $S/p.lua, wall: 200ms }") ENDPOINT);
 	fd = act(bench_client(&b, "a.test"), waits[_i].then);
+	time_goes_on_for(waits[_i].reason);
 	if (fd >= 0 && waits[_i].then == SHUTS)
 		expect_alert(fd, 49);
 	if (fd >= 0)

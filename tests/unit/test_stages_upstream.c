@@ -1,6 +1,7 @@
 /* The stages from the dial on, with every event, through a real edge: the
  * reason, the alert on the wire, what the upstream saw, exactly one event. */
 #include "stages_bench.h"
+#include "still_time.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -73,8 +74,10 @@ START_TEST(dial_with_every_event)
 						 "tls://a.test, upstream: "
 						 "\"127.0.0.1:%u\" } ]\n",
 	    port);
+	time_stands_still();
 	bench_start(&b, yaml);
 	fd = act(bench_client(&b, "a.test"), (enum then)_i);
+	time_goes_on_for(reasons[_i]);
 	if (fd >= 0 && _i != STOPPED)
 		expect_alert(fd, 80);
 	if (fd >= 0)
@@ -299,6 +302,8 @@ end_relay(enum ending ending, int *fd, int *up)
 		bench_stop(&b);
 	if (ending == DRAIN)
 		edge_drain(b.edge);
+	if (ending == DRAIN || ending == IDLE)
+		time_goes_on();
 	expect_end(*fd);
 	if (ending != UPSTREAM_ENDS && ending != CLIENT_ENDS)
 		expect_end(*up);
@@ -310,8 +315,10 @@ START_TEST(relay_with_every_event)
 	size_t len = hello_for("a.test").len;
 	int fd, up;
 
-	bench_start(
-	    &b, EDGE("timeouts: { idle: 300ms, drain: 100ms }") ENDPOINT);
+	time_stands_still();
+	bench_start(&b, _i == IDLE ? EDGE("timeouts: { idle: 300ms }") ENDPOINT
+				   : EDGE("timeouts: { drain: 100ms }")
+					 ENDPOINT);
 	fd = bench_client(&b, "a.test");
 	up = bench_accept(&b);
 	receive_bytes(up, data, len);

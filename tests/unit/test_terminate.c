@@ -1,5 +1,6 @@
 /* TLS that ends at the edge, through a real edge with OpenSSL itself at both
  * ends: what each side sees, the alert, exactly one event. */
+#include "still_time.h"
 #include "terminate_bench.h"
 
 #include <openssl/x509v3.h>
@@ -78,12 +79,14 @@ START_TEST(an_idle_end_does_not_look_complete)
 	struct tls_end t;
 	int up;
 
+	time_stands_still();
 	bench_start(
 	    &b, EDGE("timeouts: { idle: 200ms }") CERTIFICATES TERMINATED(""));
 	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
 	up = bench_accept(&b);
 	send_text(up, "half an ans");
 	tls_end_expect(&t, "half an ans");
+	time_goes_on();
 	tls_end_expect_truncation(&t);
 	tls_end_free(&t);
 	close(up);
@@ -139,10 +142,12 @@ START_TEST(a_client_that_leaves_the_handshake)
 	struct tls_end t;
 	int fd;
 
+	time_stands_still();
 	bench_start(&b,
 	    EDGE("timeouts: { handshake: 100ms }") CERTIFICATES TERMINATED(""));
 	if (_i == 0) { /* waits */
 		fd = bench_client(&b, "a.test");
+		time_goes_on();
 		reason_is("handshake_timeout");
 		close(fd);
 	} else if (_i == 1) { /* goes */
@@ -185,12 +190,14 @@ START_TEST(the_handshake_with_every_event)
 	int fd;
 
 	bench_script(&b, "p.lua", SCRIPT("conn:terminate {}"));
+	time_stands_still();
 	bench_start(&b,
 	    by_script ? EDGE("timeouts: { handshake: 150ms }, policy: { file: "
 			     "$S/p.lua }") CERTIFICATES ENDPOINT
 		      : EDGE("timeouts: { handshake: 150ms }")
 			    CERTIFICATES TERMINATED(""));
 	fd = act(bench_client(&b, "a.test"), then);
+	time_goes_on_for(reasons[then]);
 	reason_is(reasons[then]);
 	if (fd >= 0)
 		close(fd);
@@ -387,11 +394,13 @@ START_TEST(a_script_whose_client_does_not_finish)
 
 	bench_script(&b, "p.lua",
 	    SCRIPT("conn:terminate { mutual_tls = { cas = cas } }"));
+	time_stands_still();
 	bench_start(
 	    &b, EDGE("policy: { file: $S/p.lua, wall: 10s }, "
 		     "timeouts: { handshake: 100ms }") CERTIFICATES ENDPOINT);
 	if (_i == 0) {
 		fd = bench_client(&b, "a.test");
+		time_goes_on();
 		reason_is("handshake_timeout");
 		event_has("\"terminate_at\":\"edge\"");
 		close(fd);
