@@ -23,8 +23,8 @@ WINDOW = 256 * 1024
 LARGEST = (1 << 24) - 1
 
 # The types of streams.
-AUTH, BIND, UNBIND, PROXY, RESTART, STOP, UPDATE, LABEL, SRVINFO, STOPTUNNEL = \
-    range(10)
+(AUTH, BIND, UNBIND, PROXY, RESTART, STOP, UPDATE, LABEL, SRVINFO,
+ STOPTUNNEL) = range(10)
 DATA_CONNECTIONS, DATA_END, MOVING = 0x4C01, 0x4C02, 0x4C03
 HEARTBEAT = 0xFFFFFFFF
 
@@ -226,7 +226,6 @@ class Mux:
         self.goaway = None  # (last stream, error, text) of the peer
         self.why = None  # once the session is dead
         self.died_at = None
-        self.left = []  # streams of types that on_stream did not take
         self.on_stream = None  # called with each stream of the peer
         self.thread = threading.Thread(target=self.work, daemon=True)
 

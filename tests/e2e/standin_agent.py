@@ -82,6 +82,7 @@ class Link:
         self.keys = agent.keys
         self.preface = preface or agent.keys.preface(counter, mode)
         self.sock = self.opened = None
+        self.closed = False  # by us
         self.wire = b""  # of OPEN
 
     def dial(self, **options):
@@ -116,6 +117,8 @@ class Link:
 
     def is_closed(self, timeout=5):
         """The edge closed it without a byte."""
+        if self.closed:
+            return True
         self.sock.settimeout(timeout * PATIENCE)
         try:
             return self.sock.recv(1) == b""
@@ -123,6 +126,7 @@ class Link:
             return True
 
     def close(self):
+        self.closed = True
         if self.sock:
             self.sock.close()
 

@@ -1,7 +1,6 @@
 """Endpoints through a remote edge, as people start them: where TLS ends, who
 is told of the real client, and what is said on the way."""
 
-import os
 import signal
 
 import pytest

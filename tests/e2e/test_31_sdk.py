@@ -9,7 +9,7 @@ import proxyheader
 from agentsdk import SdkError
 from standin_agent import TOKEN
 from tlspeer import client_context, connect, greeted, refusal
-from tlsupstream import greet, read_header
+from tlsupstream import greet
 from tunnel import BASE, HOST, START, STOP, TunnelEdge, agent, endpoint, \
     standin
 from upstream import echo

@@ -9,8 +9,9 @@ import pytest
 from standin_agent import Agent, Denied, LunetteAgent
 from tlspeer import client_context, greeted, refusal
 from tlsupstream import greet
-from tunnel import BASE, ONLINE, OFFLINE, QUICK, START, STOP, TunnelEdge, \
-    agent, endpoint, lunette_standin, served, standin, wait_served
+from tunnel import BASE, OFFLINE, ONLINE, QUICK, START, STOP, \
+    AgentProcess, TunnelEdge, agent, endpoint, lunette_standin, served, \
+    standin, wait_served
 from upstream import echo
 from waiting import PATIENCE, until
 from wire import OutboundProxy, Wire
@@ -190,6 +191,23 @@ def test_a_restart_of_the_edge(scene):
     greeted(second.port, client_context(), NAME).close()
     second.wait_events(1)
     assert process.process.alive()
+
+
+def test_a_restart_of_the_agent(scene):
+    """Its random name is kept in its state folder."""
+    edge = TunnelEdge(scene)
+    upstream = scene.tls_upstream(names=("*." + BASE,))
+    random = {"name": "r", "upstream": upstream.address}
+    process = AgentProcess(scene, [edge], [random])
+    url = edge.wait_told(ONLINE)["url"]
+    process.kill(signal.SIGTERM)
+    process.process.wait()
+    edge.wait_told(OFFLINE, url)
+    AgentProcess(scene, [edge], [random],
+                 agent={"state": process.settings["state"]})
+    edge.wait_told(ONLINE, url, count=2)
+    greeted(edge.port, client_context(), url[len("tls://"):]).close()
+    edge.wait_events(1)
 
 
 def test_the_edge_is_not_there_yet(scene):

@@ -233,7 +233,8 @@ STRANGE = [
 
 
 def test_data_before_auth(scene):
-    """A stranger gets little room, and is gone soon."""
+    """A stranger gets little room, and is gone soon; one that says nothing
+    as well."""
     edge = TunnelEdge(scene)
     context = client_context(scene.certificates.ca)
     strangers = []
@@ -335,10 +336,11 @@ def test_the_stalled_one_of_two_hundred(scene):
     for tls in others:
         assert tls.read(1000) == b"hello" * 200
     assert time.monotonic() - began < 10 * PATIENCE
-    for tls in [*others, stuck]:
+    for tls in others:
         tls.close()
-    # What is stalled is held for the one who does not read.
-    edge.wait_events(len(others), timeout=15)
+    for arrival in upstream.arrivals:
+        arrival.close()
+    edge.wait_events(len(others) + 1, timeout=15)
 
 
 def stall_or_echo(arrival):
@@ -422,7 +424,10 @@ def test_open_and_reset_many(scene):
 
 
 def reset_at_once(carried):
-    carried.sock.stream.reset(0x105)
+    try:
+        carried.sock.stream.reset(0x105)
+    except OSError:
+        pass  # the session is at its end
 
 
 def test_an_agent_opens_and_resets(scene):
@@ -473,8 +478,7 @@ def test_a_slow_agent_costs_no_memory(scene):
         except OSError:
             pass
     assert edge.process.rss_bytes() < before + (64 << 20)
-    for client in clients:
-        client.reset()
+    made.kill()
     edge.wait_events(20, timeout=15)
 
 

@@ -313,7 +313,7 @@ def test_status_of_an_agent(web):
 
 
 def test_other_requests_to_an_agent(web):
-    for path in ("/nothing", "/api/none", "/api/../etc/passwd"):
+    for path in ("/nothing", "/api/nothing", "/api/../etc/passwd"):
         assert web.get(path)[0] in (404, 400), path
     for method in ("POST", "PUT", "DELETE"):
         assert web.get("/api/tunnels", method=method)[0] == 405
@@ -413,10 +413,10 @@ def test_the_status_screen_says_who_can_read(scene):
         "--authtoken-file", token, "--connect-cas", scene.certificates.ca,
         "--domain", NAME, "--terminate-at", "agent", "--crt", pair.crt,
         "--key", pair.key, "--web-addr", "false"])
-    scene.settles = False  # the agent is script's, which ends behind us
-    scene.program("script", [script, "-qfc", command, out],
-                  env={"STATE_DIRECTORY": scene.path("state"),
-                       "TERM": "xterm", "COLUMNS": "100", "LINES": "40"})
+    process = scene.program(
+        "script", [script, "-qfc", command, out],
+        env={"STATE_DIRECTORY": scene.path("state"), "TERM": "xterm",
+             "COLUMNS": "100", "LINES": "40"})
     edge.wait_online(NAME)
 
     def shown():
@@ -427,5 +427,7 @@ def test_the_status_screen_says_who_can_read(scene):
     until(lambda: b"tls://" + NAME.encode() in shown() and
           b"agent" in shown(), 10, "the screen")
     text = shown().decode("utf-8", "replace")
-    assert "read" in text and edge.address.split(":")[0] in text
+    assert "read" in text and HOST in text
     assert TOKEN not in text
+    process.stop()
+    edge.wait_told(STOP)

@@ -6,6 +6,7 @@ from certificates import Pair
 from document import yaml
 from edge import Edge, Running
 from standin_agent import TOKEN, Agent, LunetteAgent, tokens_file
+from tlspeer import Refused, client_context, greeted
 from waiting import until
 
 HOST = "localhost"  # the reserved name: agents find it without a resolver
@@ -185,20 +186,8 @@ def lunette_standin(scene, edge, *domains, **options):
     return standin(scene, edge, *domains, kind=LunetteAgent, **options)
 
 
-def wait_gone(edge, count=1, timeout=15):
-    """That many sessions have ended."""
-    return edge.wait_told(STOP, timeout=timeout, count=count)
-
-
-def reserve_of(edge, name, port=None):
-    """Whether anybody serves this name now; the alert, or None."""
-    from tlspeer import client_context, refusal
-    return refusal(port or edge.port, client_context(), name)
-
-
 def wait_served(scene, edge, name, timeout=10, ca=None):
     """Until a client of this name is let through to a greeting upstream."""
-    from tlspeer import Refused, client_context, greeted
     context = client_context(ca or scene.certificates.ca)
 
     def answered():
