@@ -82,3 +82,10 @@ check-e2e: lunette$(EXEEXT)
 	PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -q \
 	    -p no:cacheprovider $(PYTEST_PARALLEL) $(PYTEST_ARGS) $(srcdir)/tests/e2e
 .PHONY: check-e2e
+
+# The tunnel's accidents with all their rounds: a thousand agents and
+# reconnects, 200 kills, 100,000 streams. Takes an hour.
+check-tunnel:
+	LUNETTE_SOAK=1 $(MAKE) $(AM_MAKEFLAGS) check-e2e \
+	    PYTEST_ARGS='-k "hostile or faults or without_data"'
+.PHONY: check-tunnel
