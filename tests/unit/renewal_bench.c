@@ -217,7 +217,8 @@ load(const char *crt, const char *key)
 
 	text_init(&error, storage, sizeof(storage));
 	c = certificate_load(crt, key, &error);
-	ck_assert_msg(c != NULL, "%s", error.data);
+	if (!c)
+		ck_abort_msg("%s", error.data);
 	return c;
 }
 
@@ -227,14 +228,13 @@ take_pair(struct bench *b, const char *crt, const char *key)
 	size_t at = b->snapshot.certificate_count++;
 	struct certificate_settings *pair = &b->pairs[at];
 
-	ck_assert_uint_lt(at, BENCH_PAIRS);
+	QUICK_ASSERT(at < BENCH_PAIRS);
 	*pair = (struct certificate_settings){
 		.crt = strdup(crt),
 		.key = strdup(key),
 	};
-	ck_assert_int_eq(
-	    keyring_add(b->snapshot.keyring, NULL, load(crt, key), &pair->id),
-	    0);
+	QUICK_ASSERT(keyring_add(b->snapshot.keyring, NULL, load(crt, key),
+			 &pair->id) == 0);
 	return pair->id;
 }
 
@@ -347,7 +347,7 @@ fingerprint(const struct made *m)
 	unsigned len;
 	char *text = texts[next++ % 8];
 
-	ck_assert_int_eq(X509_digest(m->x509, EVP_sha256(), digest, &len), 1);
+	QUICK_ASSERT(X509_digest(m->x509, EVP_sha256(), digest, &len) == 1);
 	for (unsigned i = 0; i < len; i++)
 		snprintf(text + 2 * i, 3, "%02x", digest[i]);
 	return text;
