@@ -73,8 +73,8 @@ make_certificates(struct agents_bench *ab)
 	ab->ca = make((struct recipe){ .ca = true });
 	ab->leaf = make((struct recipe){
 	    .issuer = ab->ca, .names = "DNS:" EDGE_NAME ",DNS:own.test" });
-	ab->app = make((struct recipe){
-	    .issuer = ab->ca, .names = "DNS:a.test" });
+	ab->app =
+	    make((struct recipe){ .issuer = ab->ca, .names = "DNS:a.test" });
 	write_file(ab, "edge.pem", ab->leaf->crt);
 	write_file(ab, "edge.key", ab->leaf->key_pem);
 }
@@ -128,8 +128,8 @@ agents_reload(struct agents_bench *ab, const char *agents, const char *edge,
 	text_init(&error, ab->edge.error, sizeof(ab->edge.error));
 	result = edge_tunnel_prepare(ab->tunnel, s, &error);
 	if (result == 0) {
-		result = edge_reload(ab->edge.edge, s,
-		    events_sink(&ab->edge.events), &error);
+		result = edge_reload(
+		    ab->edge.edge, s, events_sink(&ab->edge.events), &error);
 		ck_assert_int_eq(result, 0);
 		edge_tunnel_commit(ab->tunnel);
 	}
@@ -207,9 +207,8 @@ on_ask(struct agent_peer *p, uint32_t id, struct span json)
 
 	text_init(&error, storage, sizeof(storage));
 	ck_assert_uint_lt(p->ask_count, AGENT_MAX_ASKS);
-	ck_assert_int_eq(data_connections_read(
-			     json, &p->asks[p->ask_count], &error),
-	    0);
+	ck_assert_int_eq(
+	    data_connections_read(json, &p->asks[p->ask_count], &error), 0);
 	p->ask_count++;
 	if (!p->leaves_asks)
 		answer(p->session, id);
@@ -344,8 +343,8 @@ agent_connect(struct agents_bench *ab, struct agent_peer *p, bool is_lunette)
 
 	*p = (struct agent_peer){ .at = ab };
 	ck_assert_int_eq(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
-	p->session = session_new(
-	    &ab->host, fd, make_tls(ab, fd, is_lunette), &settings);
+	p->session =
+	    session_new(&ab->host, fd, make_tls(ab, fd, is_lunette), &settings);
 	ck_assert_ptr_nonnull(p->session);
 	AGENTS_UNTIL(ab, p->opened || !p->session);
 	ck_assert_msg(p->opened, "%s", p->end_detail);
@@ -366,8 +365,8 @@ agent_close(struct agent_peer *p)
 }
 
 static void
-on_reply(struct session *s, void *owner, enum session_reply reply,
-    struct span json)
+on_reply(
+    struct session *s, void *owner, enum session_reply reply, struct span json)
 {
 	struct agent_peer *p = owner;
 
@@ -530,8 +529,8 @@ agent_stream_read(
 
 		if (piece.len == 0) {
 			ck_assert_msg(!mux_at_end(s), "the end");
-			AGENTS_UNTIL(p->at, mux_unread_bytes(s) > 0 ||
-						mux_at_end(s));
+			AGENTS_UNTIL(
+			    p->at, mux_unread_bytes(s) > 0 || mux_at_end(s));
 			continue;
 		}
 		if (piece.len > len - got)

@@ -63,32 +63,32 @@ struct agent_peer {
 
 /* The file of tokens is written anew. */
 void agents_tokens(struct agents_bench *ab, const char *yaml);
-#define AGENTS_TOKENS                                           \
-	"tokens:\n"                                             \
-	"- { name: one, token: " TOKEN_ONE " }\n"               \
-	"- { name: two, token: " TOKEN_TWO " }\n"               \
-	"- { name: none, token: " TOKEN_NONE ", acl: [] }\n"    \
-	"- { name: few, token: " TOKEN_FEW ",\n"                \
+#define AGENTS_TOKENS                                        \
+	"tokens:\n"                                          \
+	"- { name: one, token: " TOKEN_ONE " }\n"            \
+	"- { name: two, token: " TOKEN_TWO " }\n"            \
+	"- { name: none, token: " TOKEN_NONE ", acl: [] }\n" \
+	"- { name: few, token: " TOKEN_FEW ",\n"             \
 	"    acl: [ \"bind:a.test\", \"bind:*.b.test\", \"bind:k=*\" ] }\n"
 
 /* `agents` are members of edge.agents, `edge` of edge, `rest` what follows;
  * each may be "". */
-void agents_start(struct agents_bench *ab, const char *agents,
-    const char *edge, const char *rest);
+void agents_start(struct agents_bench *ab, const char *agents, const char *edge,
+    const char *rest);
 /* False with bench.error filled. */
 bool agents_reload(struct agents_bench *ab, const char *agents,
     const char *edge, const char *rest);
 void agents_stop(struct agents_bench *ab);
 
 /* Turns the loop until `done` says so. */
-#define AGENTS_UNTIL(ab, condition)                                     \
-	do {                                                            \
-		uint64_t until_ = clock_ms() + PATIENCE_MS;             \
-		while (!(condition)) {                                  \
-			ck_assert_msg(clock_ms() < until_, "never: %s", \
-			    #condition);                                \
-			agents_turn(ab);                                \
-		}                                                       \
+#define AGENTS_UNTIL(ab, condition)                                        \
+	do {                                                               \
+		uint64_t until_ = clock_ms() + PATIENCE_MS;                \
+		while (!(condition)) {                                     \
+			ck_assert_msg(                                     \
+			    clock_ms() < until_, "never: %s", #condition); \
+			agents_turn(ab);                                   \
+		}                                                          \
 	} while (0)
 void agents_turn(struct agents_bench *ab);
 
@@ -106,8 +106,8 @@ void agent_say_text(struct agent_peer *p, uint32_t type, const char *json);
  * 1: an error without a number, 2: no answer. */
 unsigned agent_auth(struct agent_peer *p, struct auth a);
 /* Connects and is welcome. */
-void agent_join(struct agents_bench *ab, struct agent_peer *p,
-    bool is_lunette, const char *token);
+void agent_join(struct agents_bench *ab, struct agent_peer *p, bool is_lunette,
+    const char *token);
 
 /* Bind with what is in `b`; as agent_auth. */
 unsigned agent_bind(struct agent_peer *p, struct bind b);

@@ -58,8 +58,8 @@ START_TEST(welcome)
 	ck_assert_uint_eq(
 	    events_with(&ab.edge.events, "agent_session_stop.v0"), 1);
 	ck_assert_uint_eq(events_with(&ab.edge.events, p.id), 2);
-	ck_assert_uint_eq(events_with(&ab.edge.events,
-			      "\"metadata\":\"meta \\\"data\\\"\""),
+	ck_assert_uint_eq(
+	    events_with(&ab.edge.events, "\"metadata\":\"meta \\\"data\\\"\""),
 	    2);
 	ck_assert_uint_eq(events_with(&ab.edge.events, "\"error\""), 0);
 	agents_stop(&ab);
@@ -117,8 +117,7 @@ static const struct {
 	    111, "interval must be at least 100ms" },
 	{ { .auth_token = LEND(TOKEN_ONE), .heartbeat_tolerance_ns = 1 }, 112,
 	    "tolerance must be at least 100ms" },
-	{ { .auth_token = LEND(TOKEN_ONE),
-	      .heartbeat_interval_ns = INT64_MAX },
+	{ { .auth_token = LEND(TOKEN_ONE), .heartbeat_interval_ns = INT64_MAX },
 	    111, "interval" },
 };
 
@@ -129,8 +128,7 @@ START_TEST(refused)
 
 	start("");
 	agent_connect(&ab, &p, _i % 2);
-	ck_assert_uint_eq(
-	    agent_auth(&p, refusals[_i].a), refusals[_i].number);
+	ck_assert_uint_eq(agent_auth(&p, refusals[_i].a), refusals[_i].number);
 	ck_assert_ptr_nonnull(strstr(p.json, refusals[_i].error));
 	snprintf(text, sizeof(text), "ERR_NGROK_%u", refusals[_i].number);
 	ck_assert_ptr_nonnull(strstr(p.json, text));
@@ -138,8 +136,7 @@ START_TEST(refused)
 	events_wait(&ab.edge.events, 1);
 	ck_assert_uint_eq(
 	    events_with(&ab.edge.events, "agent_session_stop.v0"), 1);
-	ck_assert_uint_eq(
-	    events_with(&ab.edge.events, refusals[_i].error), 1);
+	ck_assert_uint_eq(events_with(&ab.edge.events, refusals[_i].error), 1);
 	ck_assert_uint_eq(counters().sessions_refused, 1);
 	ck_assert_uint_eq(counters().sessions_open, 0);
 	agents_stop(&ab);
@@ -175,8 +172,8 @@ START_TEST(attempts)
 	start("");
 	for (int i = 0; i < 10; i++) {
 		agent_connect(&ab, &p, false);
-		ck_assert_uint_eq(agent_auth(&p, plain("wrong, wrong, wrong")),
-		    107);
+		ck_assert_uint_eq(
+		    agent_auth(&p, plain("wrong, wrong, wrong")), 107);
 		agent_wait_end(&p);
 	}
 	agent_connect(&ab, &p, false);
@@ -306,8 +303,8 @@ START_TEST(replaced_in_a_row)
 	}
 	AGENTS_UNTIL(&ab, counters().sessions_open == 1 && !first.session);
 	for (size_t i = 0; i < ARRAY_COUNT(many); i++)
-		AGENTS_UNTIL(&ab, i + 1 == ARRAY_COUNT(many) ||
-				      !many[i].session);
+		AGENTS_UNTIL(
+		    &ab, i + 1 == ARRAY_COUNT(many) || !many[i].session);
 	for (size_t i = 0; i < ARRAY_COUNT(many); i++)
 		left += many[i].session != NULL;
 	ck_assert_uint_eq(left, 1);
@@ -328,13 +325,12 @@ START_TEST(not_replaced)
 	ck_assert_str_ne(q.client_id, p.client_id);
 	ck_assert_uint_eq(agent_bind_name(&q, "a.test"), 334);
 	agent_close(&q);
-	ck_assert_uint_eq(
-	    auth_again(&q, TOKEN_TWO, p.client_id, p.cookie), 0);
+	ck_assert_uint_eq(auth_again(&q, TOKEN_TWO, p.client_id, p.cookie), 0);
 	ck_assert_str_ne(q.client_id, p.client_id);
 	agent_close(&q);
-	ck_assert_uint_eq(auth_again(&q, TOKEN_ONE,
-			      "an id that is longer than any that we give",
-			      p.cookie),
+	ck_assert_uint_eq(
+	    auth_again(&q, TOKEN_ONE,
+		"an id that is longer than any that we give", p.cookie),
 	    0);
 	agent_close(&q);
 	ck_assert_ptr_nonnull(p.session);

@@ -111,8 +111,7 @@ START_TEST(bad_names)
 	start();
 	agent_join(&ab, &p, false, TOKEN_ONE);
 	for (size_t i = 0; i < ARRAY_COUNT(ways); i++) {
-		ck_assert_uint_eq(
-		    bind_options(&p, ways[i].o), ways[i].number);
+		ck_assert_uint_eq(bind_options(&p, ways[i].o), ways[i].number);
 		ck_assert_ptr_nonnull(strstr(p.json, ways[i].error));
 	}
 	ck_assert_uint_eq(registry_count(edge_registry(ab.edge.edge)), 0);
@@ -241,7 +240,7 @@ START_TEST(options_in_force)
 	b.options.mutual_tls_ca = bytes(ab.ca->crt);
 	agent_join(&ab, &p, _i, TOKEN_ONE);
 	ck_assert_uint_eq(agent_bind(&p, b), 0);
-	/* Base64 of "-----BEGIN PRIVATE KEY-----". */
+	/* How the PEM of a key begins, in base64. */
 	ck_assert_int_eq(
 	    strstr(p.json, "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0t") != NULL,
 	    _i == 0);

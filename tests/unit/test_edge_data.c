@@ -92,8 +92,8 @@ judge_open(const uint8_t *preface, const uint8_t *wire, size_t len,
 	    data_open_record(span_of(wire, len), &record, &needed), PARSE_OK);
 	ck_assert_uint_eq(record.bytes, len);
 	memcpy(salt, record.salt.data, DATA_SALT_BYTES);
-	ck_assert_int_eq(data_keys_unseal_open(&agent.keys, preface, &record,
-			     plain, &plain_len),
+	ck_assert_int_eq(data_keys_unseal_open(
+			     &agent.keys, preface, &record, plain, &plain_len),
 	    0);
 	ck_assert_msg(
 	    data_open_read(span_of(plain, plain_len), open, &why) == 0, "%s",
@@ -101,8 +101,7 @@ judge_open(const uint8_t *preface, const uint8_t *wire, size_t len,
 }
 
 static void
-read_open(int fd, const uint8_t *preface, struct data_open *open,
-    uint8_t *salt)
+read_open(int fd, const uint8_t *preface, struct data_open *open, uint8_t *salt)
 {
 	uint8_t wire[DATA_OPEN_MAX_BYTES];
 	size_t len;
@@ -215,8 +214,16 @@ START_TEST(refusal)
 END_TEST
 
 /* The knocks that are closed without a byte, and what they are counted as. */
-enum wrong { REPLAYED, RACED, UNKNOWN, BAD_MAC, NOT_ASKED, FLIPPED, MALFORMED,
-	WRONG_COUNT };
+enum wrong {
+	REPLAYED,
+	RACED,
+	UNKNOWN,
+	BAD_MAC,
+	NOT_ASKED,
+	FLIPPED,
+	MALFORMED,
+	WRONG_COUNT
+};
 
 static uint64_t
 refused_as(enum wrong wrong)
@@ -343,8 +350,8 @@ START_TEST(parked)
 	start("");
 	client = bench_client(&ab.edge, "a.test");
 	fd = link_for(next_ask(0)->first, preface);
-	AGENTS_UNTIL(&ab, agent.stream_count == 1 ||
-			      socket_unread_bytes(fd) > 0);
+	AGENTS_UNTIL(
+	    &ab, agent.stream_count == 1 || socket_unread_bytes(fd) > 0);
 	if (agent.stream_count == 0) { /* a slow test, not a slow agent */
 		accept_client(fd, preface);
 		close(fd);
@@ -430,8 +437,7 @@ read_tls(struct tls_stream *tls, uint8_t *data, size_t size)
 	size_t count;
 	enum io io;
 
-	while ((io = tls_read(tls, buffer, sizeof(buffer), &count)) ==
-	    IO_AGAIN)
+	while ((io = tls_read(tls, buffer, sizeof(buffer), &count)) == IO_AGAIN)
 		agents_turn(&ab);
 	ck_assert_int_eq(io, IO_OK);
 	ck_assert_uint_le(count, size);
