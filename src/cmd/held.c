@@ -190,10 +190,12 @@ held_add_upstream(struct held *h, struct look *l, const struct look_target *t)
 	l->failure = FINDING_WARN; /* another one may do */
 	l->on_leaf = on_leaf;
 	l->owner = &c;
-	if (look_at(l, t))
-		return !c.failed;
-	findings_add(l->findings, FINDING_ERROR, "out of memory");
-	return false;
+	bool looked = look_at(l, t);
+
+	l->owner = NULL;
+	if (!looked)
+		findings_add(l->findings, FINDING_ERROR, "out of memory");
+	return looked && !c.failed;
 }
 
 static bool

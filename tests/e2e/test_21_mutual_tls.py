@@ -362,7 +362,6 @@ def test_the_wait_counts_as_handshake(scene, cast):
     "conn:terminate { mutual_tls = { cas = corp, mode = 'maybe' } }",
     "conn:terminate { alpn = { '' } }", "conn.terminate()",
     "return { terminate_at = 'edge', certificate = 'nothing' }",
-    "return { terminate_at = 'agent' }",
 ])
 def test_orders_that_cannot_be_carried_out(scene, cast, code):
     """An error before the handshake: the alert of a denial."""

@@ -183,7 +183,6 @@ static const struct refusal {
 START_TEST(a_decision_about_tls_is_read_strictly)
 {
 	static const struct refusal more[] = {
-		{ "terminate_at = 'agent'", "\"agent\" is not possible" },
 		{ "terminate_at = 'upstream', mutual_tls = { cas = cas }",
 		    "mutual_tls: needs termination" },
 		{ "terminate_at = 'upstream', certificate = 'app'",
