@@ -51,6 +51,9 @@ class Contestant:
         """Starts for a kind of work; returns (process, port)."""
         raise NotImplementedError
 
+    def stop(self, process):
+        stop(process)
+
     def write(self, name, text):
         path = os.path.join(self.bench.folder, f"{self.slug}-{name}")
         with open(path, "w") as f:

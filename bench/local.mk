@@ -4,7 +4,7 @@ BENCH_TOOLS = bench/load bench/tlsload bench/sink bench/floor \
 	bench/terminator bench/certificates
 EXTRA_PROGRAMS += $(BENCH_TOOLS)
 EXTRA_DIST += bench/run.py bench/contestants.py bench/processes.py \
-	bench/terminators.py bench/measure.py
+	bench/terminators.py bench/tunnels.py bench/measure.py
 CLEANFILES += $(BENCH_TOOLS)
 
 BENCH_COMMON = bench/common.c bench/common.h

@@ -160,6 +160,45 @@ def measure_latency(bench, run):
     return through[2] - direct[2]
 
 
+# The tunnel
+
+def tunnel_costs(bench, run, name, size, warm_up, count, number):
+    """CPU seconds of both ends, of the edge, of the agent, and seconds."""
+    def serve(count):
+        if run.contestant.at_edge:
+            return bench.tls_load(run.port, name, count, "-w", number,
+                                  "-r", size)
+        return bench.load(run.port, name, size, "run", count, number)
+
+    def costs():
+        ended = run.contestant.has_short_threads
+        return [cpu_seconds(each.pid, ended) for each in run.process]
+
+    serve(warm_up)
+    before = costs()
+    passed_s = serve(count)[1]
+    edge, agent = (b - a for a, b in zip(before, costs()))
+    run.contestant.check()
+    return edge + agent, edge, agent, passed_s
+
+
+def measure_tunnel_connections(bench, run):
+    """Microseconds of CPU a short connection, and connections a second."""
+    *cpu, passed_s = tunnel_costs(bench, run, "short", ANSWER_BYTES, 200,
+                                  bench.count, 32)
+    return (*(each / bench.count * 1e6 for each in cpu),
+            bench.count / passed_s)
+
+
+def measure_tunnel_bulk(bench, run):
+    """CPU seconds a gigabyte (10^9 bytes) to the client, and megabytes a
+    second."""
+    count, size = 4, bench.bulk_bytes
+    *cpu, passed_s = tunnel_costs(bench, run, "bulk", size, 1, count, 2)
+    gigabytes = count * size / 1e9
+    return (*(each / gigabytes for each in cpu), gigabytes * 1000 / passed_s)
+
+
 # Termination
 
 def client_cost(bench, run, name, warm_up, count, *options):

@@ -23,7 +23,8 @@ sys.dont_write_bytecode = True
 import contestants as c  # noqa: E402
 import measure as m  # noqa: E402
 import terminators as t  # noqa: E402
-from processes import Failure, raise_limits, stop  # noqa: E402
+import tunnels as u  # noqa: E402
+from processes import Failure, raise_limits  # noqa: E402
 
 
 class Table:
@@ -49,7 +50,7 @@ class Table:
                 values = (values,)
             self.values[contestant.name].append(values)
         finally:
-            stop(process)
+            contestant.stop(process)
 
     def run(self, bench):
         for turn in range(bench.rounds):
@@ -219,14 +220,56 @@ def termination_tables(bench):
     ]
 
 
+def tunnel_parts(of_connections):
+    what, unit, rate, per_second = (
+        ("a short connection", "us", "short connections", "1/s")
+        if of_connections else ("a gigabyte", "s", "bytes", "MB/s"))
+
+    def parts(title):
+        return [(f"{title}, CPU of {what}, both ends", unit),
+                (f"{title}, CPU of {what}, at the edge", unit),
+                (f"{title}, CPU of {what}, at the agent", unit),
+                (f"{title}, {rate} a second", per_second)]
+    return parts
+
+
+def tunnel_tables(bench):
+    lunette = find_lunette(bench)
+    stunnel = find("stunnel") or find("stunnel4")
+    haproxy = find("haproxy")
+    everyone = [u.LunetteTunnel("lunette", bench, lunette),
+                u.LunetteMultiplexed("multiplexed", bench, lunette),
+                u.LunetteEncrypted("encrypted", bench, lunette),
+                u.StunnelTunnel("stunnel", bench, stunnel)]
+    at_edge = [u.LunetteTunnelAtEdge("lunette", bench, lunette),
+               u.LunetteMultiplexedAtEdge("multiplexed", bench, lunette)]
+    short, bulk = tunnel_parts(True), tunnel_parts(False)
+    title, terminated = "Tunnel", "Tunnel, TLS that ends at the edge"
+    return [
+        Table("tunnel-connections", short(title), "short",
+              m.measure_tunnel_connections,
+              everyone + [u.HaproxyTunnel("haproxy", bench, haproxy)]),
+        Table("tunnel-bulk", bulk(title), "bulk", m.measure_tunnel_bulk,
+              everyone + [u.HaproxyTunnelBulk("haproxy 64k", bench,
+                                              haproxy)]),
+        Table("tunnel-edge-connections", short(terminated), "short",
+              m.measure_tunnel_connections,
+              at_edge + [u.HaproxyTunnelAtEdge("haproxy", bench, haproxy)]),
+        Table("tunnel-edge-bulk", bulk(terminated), "bulk",
+              m.measure_tunnel_bulk,
+              at_edge + [u.HaproxyTunnelAtEdgeBulk("haproxy 64k", bench,
+                                                   haproxy)]),
+    ]
+
+
 KEYS = ("connections, bulk, memory, routes, growth, latency, terminate, "
-        "reencrypt or certificates; one of the parts of the last ones as in "
-        "terminate-rsa")
+        "reencrypt, certificates or tunnel; one of the parts of the last "
+        "ones as in terminate-rsa or tunnel-bulk")
 
 
 def make_tables(bench):
     tables = passthrough_tables(bench) + termination_tables(bench) + \
-        certificate_tables(bench)
+        certificate_tables(bench) + tunnel_tables(bench)
     wanted = bench.args.only
     if not wanted:
         return tables
