@@ -331,7 +331,8 @@ make_tls(struct agents_bench *ab, int fd, bool is_lunette)
 }
 
 void
-agent_connect(struct agents_bench *ab, struct agent_peer *p, bool is_lunette)
+agent_try_connect(
+    struct agents_bench *ab, struct agent_peer *p, bool is_lunette)
 {
 	int fd = bench_connect(&ab->edge);
 	struct session_settings settings = {
@@ -347,6 +348,12 @@ agent_connect(struct agents_bench *ab, struct agent_peer *p, bool is_lunette)
 	    session_new(&ab->host, fd, make_tls(ab, fd, is_lunette), &settings);
 	ck_assert_ptr_nonnull(p->session);
 	AGENTS_UNTIL(ab, p->opened || !p->session);
+}
+
+void
+agent_connect(struct agents_bench *ab, struct agent_peer *p, bool is_lunette)
+{
+	agent_try_connect(ab, p, is_lunette);
 	ck_assert_msg(p->opened, "%s", p->end_detail);
 }
 
@@ -506,7 +513,7 @@ agent_bind_name(struct agent_peer *p, const char *name)
 }
 
 void
-agent_unbind(struct agent_peer *p, const char *id)
+agent_unbind_quietly(struct agent_peer *p, const char *id)
 {
 	const struct unbind u = { .id = LEND(id) };
 	struct span json;
@@ -514,6 +521,12 @@ agent_unbind(struct agent_peer *p, const char *id)
 	ck_assert_int_eq(unbind_write(&u, &json), 0);
 	agent_say(p, MESSAGE_UNBIND, json);
 	message_wipe(&json);
+}
+
+void
+agent_unbind(struct agent_peer *p, const char *id)
+{
+	agent_unbind_quietly(p, id);
 	ck_assert_int_eq(p->reply, SESSION_REPLY_OK);
 	ck_assert_ptr_nonnull(strstr(p->json, "\"Error\""));
 }

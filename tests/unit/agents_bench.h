@@ -95,6 +95,9 @@ void agents_turn(struct agents_bench *ab);
 /* Shakes hands; as Lunette's, or as an SDK without ALPN. */
 void agent_connect(
     struct agents_bench *ab, struct agent_peer *p, bool is_lunette);
+/* The same; it may also fail, and `session` is NULL then. */
+void agent_try_connect(
+    struct agents_bench *ab, struct agent_peer *p, bool is_lunette);
 void agent_close(struct agent_peer *p); /* waits for the end */
 void agent_wait_end(struct agent_peer *p);
 
@@ -114,6 +117,7 @@ unsigned agent_bind(struct agent_peer *p, struct bind b);
 /* This name, with the defaults. */
 unsigned agent_bind_name(struct agent_peer *p, const char *name);
 void agent_unbind(struct agent_peer *p, const char *id);
+void agent_unbind_quietly(struct agent_peer *p, const char *id);
 
 /* What came on a stream, up to so many bytes, is waited for and taken. */
 void agent_stream_read(

@@ -25,3 +25,13 @@ tests_unit_test_edge_data_SOURCES = tests/unit/test_edge_data.c \
 	$(AGENTS_BENCH)
 tests_unit_test_edge_data_CPPFLAGS = $(AGENTS_CPPFLAGS)
 tests_unit_test_edge_data_LDADD = $(ENGINE_LIBS)
+
+# The n-th call of the edge's threads fails.
+check_PROGRAMS += tests/unit/test_edge_tunnel_faults
+tests_unit_test_edge_tunnel_faults_SOURCES = \
+	tests/unit/test_edge_tunnel_faults.c $(AGENTS_BENCH)
+tests_unit_test_edge_tunnel_faults_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_tunnel_faults_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc \
+	-Wl,--wrap=epoll_ctl -Wl,--wrap=socketpair
+tests_unit_test_edge_tunnel_faults_LDADD = $(ENGINE_LIBS)
