@@ -40,7 +40,8 @@ struct tunnel_host {
 	void (*on_switch)(void *state);
 	/* Nothing new is taken; connections may end within this time. */
 	void (*on_drain)(void *state, uint64_t ms);
-	/* Ends everything at once. */
+	/* Ends everything at once; outside of the loop's batch, so that it may
+	 * free what it watches. */
 	void (*on_stop)(void *state);
 	/* Takes the caller's parts. Its place under the limit of connections
 	 * is given back by edge_release. */

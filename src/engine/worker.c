@@ -372,8 +372,6 @@ deliver_stop(struct mail *mail, void *receiver)
 	close_all(w, REASON_CLOSED_BY_OPERATOR);
 	LIST_FOREACH_SAFE (node, &w->live)
 		end_at_once(LIST_ENTRY(node, struct conn, live));
-	if (w->tunnel)
-		w->edge->tunnel->on_stop(w->tunnel);
 }
 
 /* The orders live in the worker itself. */
@@ -487,6 +485,9 @@ turn(struct worker *w)
 	w->handshake_steps = 0;
 	loop_turn(&w->loop, wait_ms);
 	w->now_ms = clock_ms();
+	/* Outside of the loop's batch, which may still point at what it frees. */
+	if (w->stopping && w->tunnel)
+		w->edge->tunnel->on_stop(w->tunnel);
 	run_runnable(w);
 	timeouts_run(&w->timeouts, w->now_ms);
 	if (w->policy)
