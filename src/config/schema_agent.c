@@ -4,6 +4,7 @@
 
 /* In the order of a bool. */
 static const char *const encryption_words[] = { "auto", "always", NULL };
+static const char *const connections_words[] = { "auto", "never", NULL };
 
 static const struct key agents_limit_keys[] = {
 	{ "sessions", NUMBER(1, 10000000), IN(snapshot, agents.sessions),
@@ -31,6 +32,11 @@ static const struct key agents_keys[] = {
 	    .help = "What goes through TLS between agent and edge: with auto "
 		    "what the client's TLS does not encrypt there, with "
 		    "always everything." },
+	{ "data_connections", WORD(connections_words),
+	    IN(snapshot, agents.no_data), .fallback = "auto",
+	    .help = "Whether connections get one of their own to the agent: "
+		    "with auto where that is possible, with never all share "
+		    "the session's." },
 	{ "heartbeat_interval", DURATION(100, HOURS(1)),
 	    IN(snapshot, agents.heartbeat_interval_ms), .fallback = "10s",
 	    .help = "The time between two checks of a session." },

@@ -127,6 +127,7 @@ struct agents_settings {
 	char *certificate; /* a label of the keyring; NULL: chosen by name */
 	char *authtokens_file;
 	bool encrypts_data; /* data_encryption: always */
+	bool no_data;	    /* data_connections: never */
 	uint64_t heartbeat_interval_ms, heartbeat_tolerance_ms;
 	uint64_t sessions;		/* at most; 0: no limit */
 	uint64_t endpoints_per_session; /* at most; 0: no limit */

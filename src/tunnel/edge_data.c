@@ -527,7 +527,9 @@ edge_data_take_call(struct edge_data *d, struct uplink_call *call)
 	enum data_mode mode;
 	bool taken;
 
-	if (d->session->tw->draining || !choose_mode(d, call, &mode))
+	if (d->session->tw->draining ||
+	    edge_session_settings(d->session)->agents.no_data ||
+	    !choose_mode(d, call, &mode))
 		return false;
 	note_call(&d->modes[mode]);
 	taken = take_parked(d, mode, call) || wait_for_one(d, mode, call);

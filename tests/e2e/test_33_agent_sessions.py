@@ -36,6 +36,29 @@ def again(made, **change):
     return more.connect().auth(**change)
 
 
+# The way to the agent.
+
+def test_no_data_connections(scene):
+    """`never` holds from the reload on that brings it; so does `auto`, once
+    the agent answers in time."""
+    edge = TunnelEdge(scene)
+    agent(scene, edge, endpoint(NAME, scene.tls_upstream(names=(NAME,))))
+    ways = []
+
+    def next_way():
+        scene.greeted(edge, client_context(), NAME).close()
+        event = edge.wait_events(len(ways) + 1)[-1]
+        ways.append(event["agent"]["transport"])
+        return ways[-1]
+
+    for word in ("never", "auto"):
+        edge.settings["agents"]["data_connections"] = word
+        assert edge.reload()[0]
+        if word == "never":
+            assert [next_way() for _ in range(5)] == ["stream"] * 5
+    until(lambda: next_way() == "data", 10, "a data connection")
+
+
 # Replacement.
 
 @pytest.mark.core

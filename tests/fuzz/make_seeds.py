@@ -298,6 +298,7 @@ def fuzz_yaml():
         yield AGENT % (b"", key)
     yield AGENT % (b"", b"") + b"edge: {}\n"
     for agents in (b"", b", data_encryption: always", b", certificate: x",
+                   b", data_connections: never",
                    b", limits: {sessions: 1, endpoints_per_session: 2}",
                    b", heartbeat_interval: 1s, heartbeat_tolerance: 2s"):
         yield b"version: 1\nedge: {local_ca: auto, base_domain: t.test, " \

@@ -60,6 +60,9 @@ static const struct refusal refusals[] = {
 	{ AGENTS(MUST ", data_encryption: never"),
 	    "t.yaml:3:86: 'data_encryption': unknown word 'never'; known: "
 	    "auto, always" },
+	{ AGENTS(MUST ", data_connections: always"),
+	    "t.yaml:3:87: 'data_connections': unknown word 'always'; known: "
+	    "auto, never" },
 	{ AGENTS(MUST ", heartbeat_interval: 99ms, heartbeat_tolerance: 2h"),
 	    "t.yaml:3:89: 'heartbeat_interval' must be from 100ms to 1h\n"
 	    "t.yaml:3:116: 'heartbeat_tolerance' must be from 100ms to 1h" },
@@ -71,7 +74,8 @@ static const struct refusal refusals[] = {
 	{ AGENTS(MUST ", tokens: x"),
 	    "t.yaml:3:69: unknown key 'tokens'; known here: server_names, "
 	    "certificate, authtokens_file, data_encryption, "
-	    "heartbeat_interval, heartbeat_tolerance, limits" },
+	    "data_connections, heartbeat_interval, heartbeat_tolerance, "
+	    "limits" },
 	/* A reserved name is nobody's endpoint. */
 	{ AGENTS(MUST) "endpoints: [ { url: \"tls://C.test\", upstream: "
 		       "192.0.2.1:1 } ]\n",
@@ -121,6 +125,7 @@ START_TEST(defaults_are_what_the_manual_says)
 	ck_assert_str_eq(s->agents.authtokens_file, "tokens.yaml");
 	ck_assert_ptr_null(s->agents.certificate);
 	ck_assert(!s->agents.encrypts_data);
+	ck_assert(!s->agents.no_data);
 	ck_assert_uint_eq(s->agents.heartbeat_interval_ms, 10000);
 	ck_assert_uint_eq(s->agents.heartbeat_tolerance_ms, 15000);
 	ck_assert_uint_eq(s->agents.sessions, 0);
@@ -143,6 +148,7 @@ static const char full[] =
 	 "    certificate: own\n"
 	 "    authtokens_file: tokens.yaml\n"
 	 "    data_encryption: always\n"
+	 "    data_connections: never\n"
 	 "    heartbeat_interval: 100ms\n"
 	 "    heartbeat_tolerance: 1h\n"
 	 "    limits: { sessions: 10, endpoints_per_session: 3 }\n"
@@ -165,6 +171,7 @@ START_TEST(every_key_is_read)
 	ck_assert_str_eq(s->agents.server_names[0].text, "c.test");
 	ck_assert_str_eq(s->agents.certificate, "own");
 	ck_assert(s->agents.encrypts_data);
+	ck_assert(s->agents.no_data);
 	ck_assert_uint_eq(s->agents.heartbeat_interval_ms, 100);
 	ck_assert_uint_eq(s->agents.heartbeat_tolerance_ms, 3600000);
 	ck_assert_uint_eq(s->agents.sessions, 10);
