@@ -28,6 +28,7 @@ class Passing:
         for sock in (near, far):
             sock.setblocking(False)
         self.thread = threading.Thread(target=self.work, daemon=True)
+        wire.passing.append(self)  # before the first byte, for cut
         self.thread.start()
 
     def work(self):
@@ -43,27 +44,38 @@ class Passing:
                 reset(sock)
             else:
                 sock.close()
-        self.over = True
+        with self.wire.lock:
+            self.over = True
+            self.bell.close()
+            self.ringer.close()
 
     def turn(self):
-        reading = [s for s in self.open if not self.held[self.other[s]]]
-        writing = [s for s, data in self.held.items() if data]
-        if not self.wire.flowing.is_set():
-            reading = writing = []
-        readable, writable, _ = select.select(
-            [self.bell, *reading], writing, [])
-        if self.bell in readable:
+        poll = select.poll()
+        poll.register(self.bell, select.POLLIN)
+        if self.wire.flowing.is_set():
+            for sock in (self.near, self.far):
+                wanted = select.POLLOUT if self.held[sock] else 0
+                if sock in self.open and not self.held[self.other[sock]]:
+                    wanted |= select.POLLIN
+                if wanted:
+                    poll.register(sock, wanted)
+        ready = dict(poll.poll())
+        if self.bell.fileno() in ready:
             self.bell.recv(64)
-        for sock in readable:
-            if sock is not self.bell:
+        for sock in (self.near, self.far):
+            if ready.get(sock.fileno(), 0) & ~select.POLLOUT:
                 self.take(sock)
-        for sock in writable:
-            sent = sock.send(self.held[sock])
-            self.held[sock] = self.held[sock][sent:]
-            self.pass_end_on(sock)
+        for sock in (self.near, self.far):
+            if ready.get(sock.fileno(), 0) & select.POLLOUT:
+                sent = sock.send(self.held[sock])
+                self.held[sock] = self.held[sock][sent:]
+                self.pass_end_on(sock)
 
     def take(self, sock):
-        data = sock.recv(65536)
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            return
         if not data:
             self.open.discard(sock)
         if self.wire.records:
@@ -76,7 +88,9 @@ class Passing:
             sock.shutdown(socket.SHUT_WR)
 
     def ring(self):
-        self.ringer.send(b"!")
+        with self.wire.lock:
+            if not self.over:
+                self.ringer.send(b"!")
 
     def finish(self, how):
         if not self.over:
@@ -96,6 +110,7 @@ class Wire:
         self.flowing.set()
         self.passing, self.refused = [], 0
         self.open = True
+        self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.listener.getsockname()[1]
         self.address = f"localhost:{self.port}"
@@ -107,7 +122,7 @@ class Wire:
                 near, _ = self.listener.accept()
             except OSError:
                 return
-            alive = sum(not p.over for p in self.passing)
+            alive = sum(not p.over for p in list(self.passing))
             if not self.open or (self.most and alive >= self.most):
                 self.refused += 1
                 reset(near)
@@ -119,7 +134,7 @@ class Wire:
                 continue
             for sock in (near, far):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.passing.append(Passing(self, near, far))
+            Passing(self, near, far)
 
     def stall(self):
         """Nothing gets through, and nobody is told."""
@@ -160,6 +175,7 @@ class OutboundProxy:
         self.asked = []  # "host:port" as asked for
         self.heads = []
         self.passing = []
+        self.lock = threading.Lock()
         self.records = False
         self.flowing = threading.Event()
         self.flowing.set()
@@ -188,7 +204,7 @@ class OutboundProxy:
         except (OSError, AssertionError, ValueError):
             far = None
         if far:
-            self.passing.append(Passing(self, sock, far))
+            Passing(self, sock, far)
         else:
             sock.close()
 
