@@ -12,8 +12,8 @@
  * to bind each for a moment. */
 void advice_listen(const struct snapshot *s, bool flag, struct text *out);
 
-/* The process that listens on a TCP port, as "name (pid 123)"; false when it
+/* The process that listens where `a` would, as "name (pid 123)"; false when it
  * cannot be seen from here. */
-bool advice_port_holder(uint16_t port, struct text *out);
+bool advice_port_holder(const struct addr *a, struct text *out);
 
 #endif

@@ -121,9 +121,48 @@ START_TEST(who_holds_a_port_is_told)
 	if (fd < 0 && _i == 1)
 		return; /* a machine without IPv6 */
 	text_init(&out, storage, sizeof(storage));
-	ck_assert(advice_port_holder(bound.port, &out));
+	ck_assert(advice_port_holder(&bound, &out));
 	snprintf(self, sizeof(self), "(pid %d)", (int)getpid());
 	ck_assert_msg(strstr(out.data, self) != NULL, "%s", out.data);
+	close(fd);
+}
+END_TEST
+
+/* A port is held for an address: others may hold the same one for theirs, other
+ * processes too. */
+START_TEST(who_holds_the_address_is_told)
+{
+	static const struct {
+		uint8_t family, first, last; /* bytes of the address */
+		bool is_held;
+	} cases[] = {
+		{ ADDR_IP4, 127, 1, true },
+		{ ADDR_IP4, 127, 2, false },
+		{ ADDR_IP6, 0, 1, false },
+		{ ADDR_IP4, 0, 0, true },
+		{ ADDR_IP6, 0, 0, true },
+	};
+	char storage[256], self[64];
+	struct text out;
+	struct addr bound;
+	int fd = take_port(ADDR_IP4, &bound);
+
+	ck_assert_int_ge(fd, 0);
+	snprintf(self, sizeof(self), "(pid %d)", (int)getpid());
+	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+		struct addr a = { .family = cases[i].family,
+			.port = bound.port };
+
+		a.bytes[0] = cases[i].first;
+		a.bytes[a.family == ADDR_IP4 ? 3 : 15] = cases[i].last;
+		text_init(&out, storage, sizeof(storage));
+		if (cases[i].is_held)
+			/* One of those that hold some address, perhaps. */
+			ck_assert(advice_port_holder(&a, &out));
+		else
+			ck_assert(!advice_port_holder(&a, &out) ||
+				  strstr(out.data, self) == NULL);
+	}
 	close(fd);
 }
 END_TEST
@@ -161,6 +200,7 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(
 	    tcase, the_other_kind_of_file_is_told, 0, (int)ARRAY_COUNT(kinds));
 	tcase_add_loop_test(tcase, who_holds_a_port_is_told, 0, 2);
+	tcase_add_test(tcase, who_holds_the_address_is_told);
 	tcase_add_test(tcase, advice_is_only_for_what_cannot_be_had);
 }
 
