@@ -64,8 +64,9 @@ tests_unit_test_edge_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_edge_policy
 tests_unit_test_edge_policy_SOURCES = tests/unit/test_edge_policy.c \
-	$(ENGINE_BENCH)
+	tests/unit/still_time.h $(ENGINE_BENCH)
 tests_unit_test_edge_policy_CPPFLAGS = $(ENGINE_CPPFLAGS)
+tests_unit_test_edge_policy_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=clock_ms
 tests_unit_test_edge_policy_LDADD = $(ENGINE_LIBS)
 
 check_PROGRAMS += tests/unit/test_acceptor

@@ -9,6 +9,7 @@
 
 #include "engine/edge_private.h"
 #include "engine_bench.h"
+#include "still_time.h"
 
 static struct bench b;
 
@@ -140,6 +141,8 @@ START_TEST(a_script_that_waits_is_ended_with_its_version)
 {
 	int fds[4];
 
+	/* They must not wake up before their version is retired. */
+	time_stands_still();
 	next_version(0, PLAIN);
 	for (int i = 0; i < 4; i++)
 		fds[i] = bench_client(&b, "sleep.test");
@@ -153,6 +156,7 @@ START_TEST(a_script_that_waits_is_ended_with_its_version)
 		ck_assert_int_eq(alert[6], 49);
 	}
 	/* They linger past the end of the script's sleep. */
+	time_goes_on();
 	poll(NULL, 0, 1100);
 	for (int i = 0; i < 4; i++)
 		close(fds[i]);
@@ -165,6 +169,7 @@ START_TEST(a_policy_that_is_gone_does_not_let_anybody_in)
 {
 	int fds[4];
 
+	time_stands_still();
 	next_version(0, PROXIED);
 	/* The header is taken under the first version ... */
 	for (int i = 0; i < 4; i++) {
