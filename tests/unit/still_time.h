@@ -1,8 +1,8 @@
 /*
  * A clock that stands still: no deadline passes while a busy machine keeps the
- * test from doing its part. What waits for a deadline lets time go on when that
- * is done: an edge that is told of both takes what came before what is due. The
- * program is linked with --wrap=clock_ms and includes this once.
+ * test from doing its part. Who waits for one lets time go on from there when
+ * that is done. The program is linked with --wrap=clock_ms and includes this
+ * once.
  */
 #ifndef TESTS_STILL_TIME_H
 #define TESTS_STILL_TIME_H
@@ -15,16 +15,18 @@
 uint64_t __real_clock_ms(void);
 uint64_t __wrap_clock_ms(void);
 
-static _Atomic uint64_t still_ms; /* 0: it goes on */
+static _Atomic uint64_t still_ms; /* where it stands; 0: it goes on */
+static _Atomic uint64_t lost_ms;  /* while it stood */
 
 uint64_t
 __wrap_clock_ms(void)
 {
 	uint64_t still = atomic_load(&still_ms);
 
-	return still > 0 ? still : __real_clock_ms();
+	return still > 0 ? still : __real_clock_ms() - atomic_load(&lost_ms);
 }
 
+/* Once a test, before there are other threads. */
 static inline void
 time_stands_still(void)
 {
@@ -34,6 +36,7 @@ time_stands_still(void)
 static inline void
 time_goes_on(void)
 {
+	atomic_store(&lost_ms, __real_clock_ms() - atomic_load(&still_ms));
 	atomic_store(&still_ms, 0);
 }
 

@@ -121,6 +121,7 @@ START_TEST(waiting_for_the_rate_is_not_idling)
 
 	memset(text, 'x', 800);
 	text[800] = '\0';
+	time_stands_still();
 	bench_start(&b, EDGE("timeouts: { idle: 200ms }")
 			    CERTIFICATES TERMINATED("bytes_per_second: 1KiB"));
 	ck_assert(hello(&t, (struct tls_wish){ .ca = ca }));
@@ -128,6 +129,7 @@ START_TEST(waiting_for_the_rate_is_not_idling)
 	tls_end_send(&t, text);
 	receive_bytes(up, got, 800);
 	tls_end_send(&t, "more");
+	time_goes_on();
 	receive_bytes(up, got, 4);
 	ck_assert_mem_eq(got, "more", 4);
 	/* When the rate is paid for, it is idle again. */
