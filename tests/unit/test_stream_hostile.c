@@ -49,7 +49,11 @@ START_TEST(a_flood_of_key_updates)
 	ck_assert_int_eq(
 	    tls_read(scene.server, buffer, sizeof(buffer), &count), IO_ERROR);
 	spent = clock_thread_cpu_ns() - before;
+#ifndef SANITIZED /* they make it slow, not longer */
 	ck_assert_uint_lt(spent, 20 * 1000 * 1000);
+#else
+	(void)spent;
+#endif
 	ck_assert_int_eq(tls_failure(scene.server)->fault, TLS_FAULT_PROTOCOL);
 	ck_assert_str_eq(
 	    tls_failure(scene.server)->detail, "too many key updates");
