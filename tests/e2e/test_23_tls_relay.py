@@ -13,7 +13,7 @@ from stream import Receiver, Sender
 from tlspeer import Tls, client_context, read_word
 from tlsupstream import TlsArrival, greet_and_echo
 from upstream import deaf, hold, record, reset
-from waiting import PATIENCE, scaled, until
+from waiting import PATIENCE, SANITIZED, scaled, until
 
 MIB = 2 ** 20
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
@@ -81,7 +81,7 @@ def test_much_each_way_at_once(scene, how, slow):
     assert event["conn"]["bytes_out"] == size
     assert event["close"]["reason"] in ("client_closed", "upstream_closed")
     assert max(peak[0], edge.process.rss_bytes()) - before < \
-        16 * MIB * PATIENCE
+        16 * MIB * (4 if SANITIZED else 1)
 
 
 def test_memory_is_bounded_when_a_side_stops_reading(scene):
