@@ -140,7 +140,7 @@ fill(struct passage *p, struct agent_session *s, const struct data_open *o)
 	p->checks_hello = !p->plain;
 	p->hello_bytes = o->hello_bytes;
 	memcpy(p->hello_sha256, o->hello_sha256, sizeof(p->hello_sha256));
-	if (p->plain && o->alpn.len <= sizeof(p->alpn)) {
+	if (p->plain && o->alpn.len > 0 && o->alpn.len <= sizeof(p->alpn)) {
 		memcpy(p->alpn, o->alpn.data, o->alpn.len);
 		p->alpn_len = (uint8_t)o->alpn.len;
 	}
