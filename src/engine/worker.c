@@ -485,7 +485,7 @@ turn(struct worker *w)
 	w->handshake_steps = 0;
 	loop_turn(&w->loop, wait_ms);
 	w->now_ms = clock_ms();
-	/* Outside of the loop's batch, which may still point at what it frees. */
+	/* Not within the loop's batch, which may point at what it frees. */
 	if (w->stopping && w->tunnel)
 		w->edge->tunnel->on_stop(w->tunnel);
 	run_runnable(w);

@@ -19,8 +19,14 @@
 static atomic_uint victim, fail_at, calls;
 static _Thread_local bool exempt;
 
-enum wrapped { CALL_malloc, CALL_calloc, CALL_realloc, CALL_epoll_ctl,
-	CALL_socketpair, CALL_COUNT };
+enum wrapped {
+	CALL_malloc,
+	CALL_calloc,
+	CALL_realloc,
+	CALL_epoll_ctl,
+	CALL_socketpair,
+	CALL_COUNT
+};
 
 static bool
 fails(enum wrapped which, int error)
@@ -33,12 +39,12 @@ fails(enum wrapped which, int error)
 	return true;
 }
 
-#define WRAP(type, failed, error, name, parameters, arguments)  \
-	type __real_##name parameters;                          \
-	type __wrap_##name parameters;                          \
-	type __wrap_##name parameters                           \
-	{                                                       \
-		return fails(CALL_##name, error) ? failed       \
+#define WRAP(type, failed, error, name, parameters, arguments)              \
+	type __real_##name parameters;                                      \
+	type __wrap_##name parameters;                                      \
+	type __wrap_##name parameters                                       \
+	{                                                                   \
+		return fails(CALL_##name, error) ? failed                   \
 						 : __real_##name arguments; \
 	}
 
@@ -47,8 +53,7 @@ WRAP(void *, NULL, ENOMEM, calloc, (size_t m, size_t n), (m, n))
 WRAP(void *, NULL, ENOMEM, realloc, (void *p, size_t n), (p, n))
 WRAP(int, -1, ENOSPC, epoll_ctl, (int e, int o, int f, struct epoll_event *v),
     (e, o, f, v))
-WRAP(int, -1, EMFILE, socketpair, (int d, int t, int p, int f[2]),
-    (d, t, p, f))
+WRAP(int, -1, EMFILE, socketpair, (int d, int t, int p, int f[2]), (d, t, p, f))
 
 static struct agents_bench ab;
 
@@ -83,8 +88,8 @@ visit(struct agent_peer *p, const char *name)
 		served = socket_unread_bytes(fd) > DATA_OPEN_HEAD_BYTES;
 	}
 	if (!served)
-		AGENTS_UNTIL(&ab, is_over(client) || p->stream_count > 0 ||
-				      !p->session);
+		AGENTS_UNTIL(
+		    &ab, is_over(client) || p->stream_count > 0 || !p->session);
 	if (p->stream_count > 0 && p->streams[0])
 		served = true;
 	if (fd >= 0)
@@ -113,8 +118,8 @@ whole_agent(bool is_lunette)
 	if (p.session && agent_bind(&p, (struct bind){ 0 }) == 0 && p.session)
 		served = visit(&p, "a.test");
 	if (p.session)
-		agent_say_text(&p, MESSAGE_START_LABELLED,
-		    "{\"Labels\":{\"k\":\"v\"}}");
+		agent_say_text(
+		    &p, MESSAGE_START_LABELLED, "{\"Labels\":{\"k\":\"v\"}}");
 	if (p.session)
 		agent_unbind_quietly(&p, p.bind_id);
 over:
