@@ -246,18 +246,19 @@ bind_request(struct edge_session *es, const struct bind *request,
     struct edge_bind **out, struct edge_refusal *why)
 {
 	struct host name;
+	bool is_new;
 
 	if (es->tw->draining)
 		return refuse(why, NGROK_DRAINING, NULL);
 	if (check_limit(es, why) < 0 || edge_offer_check(request, why) < 0 ||
 	    edge_offer_name(es, request, &name, why) < 0)
 		return -1;
-	if (name.len > 0)
-		return bind_name(es, request, &name, out, why);
-	if (random_name(es, &name, why) < 0 ||
+	is_new = name.len == 0;
+	if ((is_new && random_name(es, &name, why) < 0) ||
 	    bind_name(es, request, &name, out, why) < 0)
 		return -1;
-	es->random_count++;
+	(*out)->is_random = is_new || edge_name_was_given(es, request, &name);
+	es->random_count += is_new;
 	return 0;
 }
 
@@ -440,14 +441,11 @@ tell_stopped(struct edge_session *es, const struct edge_bind *b)
 void
 edge_unbind_forbidden(struct edge_session *es)
 {
-	const struct snapshot *s = edge_session_settings(es);
-
 	LIST_FOREACH_SAFE (node, &es->binds) {
 		struct edge_bind *b = LIST_ENTRY(node, struct edge_bind, node);
-		const struct host *name = &b->endpoint->domain;
 
-		if (edge_name_looks_random(name, &s->base_domain) ||
-		    credential_may_bind(es->credential, name))
+		if (b->is_random ||
+		    credential_may_bind(es->credential, &b->endpoint->domain))
 			continue;
 		LOG_WARN("an endpoint is no longer allowed",
 		    LOG_TEXT("url", b->endpoint->url),

@@ -19,6 +19,7 @@ struct edge_bind {
 	struct edge_session *session; /* counted */
 	struct list node; /* of the session; unlinked: not bound any more */
 	struct endpoint *endpoint; /* counted */
+	bool is_random; /* the name was given: no rule need allow it */
 };
 
 struct edge_labelled {

@@ -87,8 +87,8 @@ read_name(const struct snapshot *s, const struct bind_options *o,
 }
 
 /* As names_random makes them: one label of its length below the base domain. */
-bool
-edge_name_looks_random(const struct host *name, const struct host *base)
+static bool
+looks_random(const struct host *name, const struct host *base)
 {
 	const char *dot = strchr(name->text, '.');
 
@@ -109,19 +109,17 @@ read_token(struct edge_session *es, const struct bind *b, struct host *name)
 	return b->token[0] &&
 	       names_read_bind_token(atomic_load(&es->tunnel->names), es->owner,
 		   b->token, name) == 0 &&
-	       edge_name_looks_random(name, &s->base_domain);
+	       looks_random(name, &s->base_domain);
 }
 
-/* A name that was given at random needs no rule when it comes again. */
-static bool
-is_allowed(
+bool
+edge_name_was_given(
     struct edge_session *es, const struct bind *b, const struct host *name)
 {
 	struct host given;
 
-	return credential_may_bind(es->credential, name) ||
-	       (read_token(es, b, &given) &&
-		   span_equal(host_span(&given), host_span(name)));
+	return read_token(es, b, &given) &&
+	       span_equal(host_span(&given), host_span(name));
 }
 
 static int
@@ -132,7 +130,9 @@ judge_name(struct edge_session *es, const struct bind *b,
 
 	if (edge_name_is_reserved(s, host_span(name)))
 		return refuse(why, NGROK_NAME_RESERVED, name->text);
-	if (!is_allowed(es, b, name))
+	/* What was given at random needs no rule when it comes again. */
+	if (!credential_may_bind(es->credential, name) &&
+	    !edge_name_was_given(es, b, name))
 		return refuse(why, NGROK_ACL_NAME, name->text);
 	if (routes_get(s->routes, name))
 		return refuse(why, NGROK_NAME_OF_EDGE, name->text);

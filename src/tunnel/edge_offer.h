@@ -22,8 +22,9 @@ struct edge_refusal {
 /* A name that agents connect to, so no endpoint's. */
 bool edge_name_is_reserved(const struct snapshot *s, struct span name);
 
-/* A name of the form that random ones have. */
-bool edge_name_looks_random(const struct host *name, const struct host *base);
+/* A name that the agent's token proves to have been given to it at random. */
+bool edge_name_was_given(
+    struct edge_session *es, const struct bind *b, const struct host *name);
 
 /*
  * The name that was asked for. 0 with `name`, empty for a random one; or -1

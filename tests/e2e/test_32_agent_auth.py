@@ -12,8 +12,8 @@ from standin_agent import TOKEN, Agent, Denied, LunetteAgent, pem
 from standin_edge import StandinEdge
 from tlspeer import Refused, client_context, connect, refusal
 from tlsupstream import greet
-from tunnel import HOST, ONLINE, START, STOP, AgentProcess, TunnelEdge, \
-    agent, edge_pair, endpoint, lunette_standin, standin
+from tunnel import BASE, HOST, OFFLINE, ONLINE, START, STOP, AgentProcess, \
+    TunnelEdge, agent, edge_pair, endpoint, lunette_standin, standin
 from upstream import echo
 from waiting import PATIENCE, until
 
@@ -421,6 +421,22 @@ def test_a_narrower_list_after_a_reload(scene):
     assert made.mux.alive()
     with pytest.raises(Denied):
         made.bind("b.test")
+
+
+def test_a_chosen_name_is_no_random_one(scene):
+    """A name of the form of random ones goes with its rule, a given one
+    stays."""
+    chosen = "sixteen-letters1." + BASE
+    edge = TunnelEdge(scene, tokens=[
+        {"name": "one", "token": TOKEN, "acl": [f"bind:*.{BASE}"]}])
+    made = standin(scene, edge, chosen)
+    given = made.bound[made.bind()]
+    edge.set_tokens([{"name": "one", "token": TOKEN, "acl": ["bind:a.test"]}])
+    assert edge.reload_raw()[0]
+    edge.wait_offline(chosen)
+    assert not edge.told(OFFLINE, "tls://" + given)
+    with pytest.raises(Denied):
+        made.bind(chosen)
 
 
 def test_the_edges_key_stays_there(scene):
