@@ -25,16 +25,11 @@
 
 #define VERSIONS_TEXT "3 and 2"
 
-static char *
-lend(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
 void
 edge_on_srv_info(struct edge_session *es, uint32_t id, struct span json)
 {
-	const struct srv_info_response r = { .region = lend(EDGE_REGION) };
+	const struct srv_info_response r = { .region =
+						 message_lend(EDGE_REGION) };
 	struct span answer;
 
 	(void)json;
@@ -388,15 +383,15 @@ write_welcome(struct edge_session *es, struct span *answer)
 	uint8_t id[MESSAGE_SESSION_ID_BYTES];
 	char cookie[COOKIE_SIZE];
 	struct auth_response r = {
-		.version = lend(es->protocol),
+		.version = message_lend(es->protocol),
 		.client_id = es->client_id,
-		.error = lend(""),
-		.server_version = lend(PACKAGE_VERSION),
-		.region = lend(EDGE_REGION),
+		.error = message_lend(""),
+		.server_version = message_lend(PACKAGE_VERSION),
+		.region = message_lend(EDGE_REGION),
 		.cookie = cookie,
-		.account_name = lend(credential_name(es->credential)),
-		.plan_name = lend(""),
-		.banner = lend(""),
+		.account_name = message_lend(credential_name(es->credential)),
+		.plan_name = message_lend(""),
+		.banner = message_lend(""),
 		.agent_session_id = es->id,
 	};
 	int error = names_cookie(

@@ -12,12 +12,6 @@
 /* That even one random name of so many is taken will not happen. */
 #define MAX_COLLISIONS 64
 
-static char *
-lend(const char *text)
-{
-	return (char *)(uintptr_t)text;
-}
-
 static struct registry *
 registry_of(const struct edge_session *es)
 {
@@ -155,9 +149,9 @@ refuse_result(
 }
 
 /* Takes the endpoint. */
-static int
+static struct edge_bind *
 bind_endpoint(struct edge_session *es, const struct bind *request,
-    struct endpoint *e, struct edge_bind **out, struct edge_refusal *why)
+    struct endpoint *e, struct edge_refusal *why)
 {
 	struct edge_bind *b = new_bind(es, request->id);
 	enum bind_result result = BIND_NO_MEMORY;
@@ -170,22 +164,21 @@ bind_endpoint(struct edge_session *es, const struct bind *request,
 		if (b)
 			uplink_put(&b->uplink);
 		endpoint_put(e);
-		return -1;
+		return NULL;
 	}
 	endpoint_put(e);
 	enter(es, b, result == BIND_FIRST);
-	*out = b;
-	return 0;
+	return b;
 }
 
-static int
+static struct edge_bind *
 bind_name(struct edge_session *es, const struct bind *request,
-    const struct host *name, struct edge_bind **out, struct edge_refusal *why)
+    const struct host *name, struct edge_refusal *why)
 {
 	struct endpoint *e =
 	    edge_offer_endpoint(es->tw->worker->generation, request, name, why);
 
-	return e ? bind_endpoint(es, request, e, out, why) : -1;
+	return e ? bind_endpoint(es, request, e, why) : NULL;
 }
 
 static bool
@@ -242,24 +235,33 @@ check_limit(const struct edge_session *es, struct edge_refusal *why)
 }
 
 static int
+check_draining(const struct edge_session *es, struct edge_refusal *why)
+{
+	return es->tw->draining ? refuse(why, NGROK_DRAINING, NULL) : 0;
+}
+
+/* The endpoint that is bound, or NULL and why not. */
+static struct edge_bind *
 bind_request(struct edge_session *es, const struct bind *request,
-    struct edge_bind **out, struct edge_refusal *why)
+    struct edge_refusal *why)
 {
 	struct host name;
+	struct edge_bind *b;
 	bool is_new;
 
-	if (es->tw->draining)
-		return refuse(why, NGROK_DRAINING, NULL);
-	if (check_limit(es, why) < 0 || edge_offer_check(request, why) < 0 ||
+	if (check_draining(es, why) < 0 || check_limit(es, why) < 0 ||
+	    edge_offer_check(request, why) < 0 ||
 	    edge_offer_name(es, request, &name, why) < 0)
-		return -1;
+		return NULL;
 	is_new = name.len == 0;
-	if ((is_new && random_name(es, &name, why) < 0) ||
-	    bind_name(es, request, &name, out, why) < 0)
-		return -1;
-	(*out)->is_random = is_new || edge_name_was_given(es, request, &name);
+	if (is_new && random_name(es, &name, why) < 0)
+		return NULL;
+	b = bind_name(es, request, &name, why);
+	if (!b)
+		return NULL;
+	b->is_random = is_new || edge_name_was_given(es, request, &name);
 	es->random_count += is_new;
-	return 0;
+	return b;
 }
 
 static void
@@ -297,10 +299,10 @@ answer_bound(struct edge_session *es, uint32_t id, const struct bind *request,
 	const struct endpoint *e = b->endpoint;
 	char token[BIND_TOKEN_SIZE];
 	struct bind_response r = {
-		.id = lend(b->uplink.endpoint_id),
+		.id = message_lend(b->uplink.endpoint_id),
 		.url = e->url,
-		.proto = lend("tls"),
-		.error = lend(""),
+		.proto = message_lend("tls"),
+		.error = message_lend(""),
 		.options = request->options,
 		.token = token,
 	};
@@ -309,8 +311,9 @@ answer_bound(struct edge_session *es, uint32_t id, const struct bind *request,
 	struct span answer;
 
 	r.options.url = e->url;
-	r.options.hostname = lend(e->domain.text);
-	r.options.terminate_at = lend(terminate_at_name(e->terminate_at));
+	r.options.hostname = message_lend(e->domain.text);
+	r.options.terminate_at =
+	    message_lend(terminate_at_name(e->terminate_at));
 	if (written == 0)
 		written = b->uplink.is_lunette
 			      ? bind_response_write(&r, &answer)
@@ -323,7 +326,7 @@ edge_on_bind(struct edge_session *es, uint32_t id, struct span json)
 {
 	char storage[MESSAGE_ERROR_SIZE];
 	struct edge_refusal why;
-	struct edge_bind *b;
+	struct edge_bind *b = NULL;
 	struct text error;
 	struct bind request;
 	int read;
@@ -334,7 +337,9 @@ edge_on_bind(struct edge_session *es, uint32_t id, struct span json)
 		edge_refuse(&why, NGROK_NO_MEMORY, span_text(""));
 	else if (read < 0)
 		edge_refuse(&why, NGROK_BIND_INVALID, text_span(&error));
-	if (read == 0 && bind_request(es, &request, &b, &why) == 0)
+	else
+		b = bind_request(es, &request, &why);
+	if (b)
 		answer_bound(es, id, &request, b);
 	else
 		answer_refused(es, id, &why);
@@ -387,7 +392,7 @@ void
 edge_on_unbind(struct edge_session *es, uint32_t id, struct span json)
 {
 	char storage[MESSAGE_ERROR_SIZE];
-	struct error_response r = { .error = lend("") };
+	struct error_response r = { .error = message_lend("") };
 	struct edge_labelled *l;
 	struct edge_bind *b;
 	struct span answer;
@@ -424,10 +429,10 @@ tell_stopped(struct edge_session *es, const struct edge_bind *b)
 {
 	char text[NGROK_ERROR_SIZE];
 	struct stop_tunnel stop = {
-		.id = lend(b->uplink.endpoint_id),
+		.id = message_lend(b->uplink.endpoint_id),
 		.message =
 		    edge_error(text, NGROK_ACL_NAME, b->endpoint->domain.text),
-		.error_code = lend("ERR_NGROK_316"),
+		.error_code = message_lend("ERR_NGROK_316"),
 	};
 	struct span json;
 
@@ -502,8 +507,8 @@ void
 edge_on_labelled(struct edge_session *es, uint32_t id, struct span json)
 {
 	char storage[MESSAGE_ERROR_SIZE], text[NGROK_ERROR_SIZE];
-	struct start_labelled_response r = { .id = lend(""),
-		.error = lend("") };
+	struct start_labelled_response r = { .id = message_lend(""),
+		.error = message_lend("") };
 	struct edge_labelled *l = NULL;
 	struct edge_refusal why;
 	struct start_labelled s;
