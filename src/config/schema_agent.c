@@ -43,7 +43,8 @@ static const struct key agents_keys[] = {
 	{ "heartbeat_tolerance", DURATION(100, HOURS(1)),
 	    IN(snapshot, agents.heartbeat_tolerance_ms), .fallback = "15s",
 	    .help = "How late the answer to a check may be; after that the "
-		    "session is dead." },
+		    "session is dead, and so are those of its data "
+		    "connections that give no sign of life within 3 s." },
 	{ "limits", MAP(agents_limits),
 	    .help = "What the edge takes from agents at most." },
 };
@@ -82,7 +83,8 @@ static const struct key agent_keys[] = {
 	    IN(snapshot, agent.heartbeat_tolerance_ms), .fallback = "15s",
 	    .change = ON_RESTART,
 	    .help = "How late the answer to a check may be; after that the "
-		    "session is dead." },
+		    "session is dead, and so are those of its data "
+		    "connections that give no sign of life within 3 s." },
 	{ "data_encryption", WORD(encryption_words),
 	    IN(snapshot, agent.encrypts_data), .fallback = "auto",
 	    .change = ON_RESTART,

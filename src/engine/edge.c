@@ -566,10 +566,10 @@ edge_worker(struct edge *e, unsigned i)
 }
 
 void
-edge_sweep_uplinks(struct edge *e)
+edge_sweep(struct edge *e)
 {
 	for (unsigned i = 0; i < e->worker_count; i++)
-		worker_sweep(&e->workers[i]);
+		sweep_order(&e->workers[i].sweep, &e->workers[i].mailbox);
 }
 
 bool

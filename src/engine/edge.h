@@ -51,9 +51,10 @@ struct registry *edge_registry(struct edge *e);
 struct resolver *edge_resolver(struct edge *e);
 unsigned edge_worker_count(const struct edge *e);
 struct worker *edge_worker(struct edge *e, unsigned i);
-/* Ends the connections of all uplinks that are cut by now, each on its own
- * worker, soon. Any thread; cannot fail. */
-void edge_sweep_uplinks(struct edge *e);
+/* Ends the connections of all uplinks that are cut by now, and those of what is
+ * in doubt that give no sign of life (engine/sweep.h), each on its own worker,
+ * soon. Any thread; cannot fail. */
+void edge_sweep(struct edge *e);
 /* There is somebody who reads events. */
 bool edge_wants_events(const struct edge *e);
 /* A connection is over, or a caller's: its place is free. */

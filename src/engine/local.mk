@@ -35,6 +35,7 @@ libengine_a_SOURCES = \
 	src/engine/stage_proxy_in.c \
 	src/engine/stage_relay.c \
 	src/engine/stapler.c src/engine/stapler.h \
+	src/engine/sweep.c src/engine/sweep.h \
 	src/engine/terminate.c src/engine/terminate.h \
 	src/engine/throttle.c src/engine/throttle.h \
 	src/engine/tunnel_host.h \

@@ -78,10 +78,12 @@ struct uplink {
 	 * by itself. */
 	bool is_lunette;
 	atomic_bool gone; /* the session has ended */
-	/* Of the session, lives as long as the uplink: enum reason, for which
-	 * all that goes through it must end (edge_sweep_uplinks); 0: nothing
-	 * must. NULL: data connections always outlive the session. */
-	const atomic_uint *cut_for;
+	/* Of the session, live as long as the uplink, and take effect by
+	 * edge_sweep. NULL: data connections always outlive the session. */
+	const atomic_uint *cut_for;  /* enum reason, for which all that goes
+					through it must end; 0: nothing must */
+	const atomic_bool *in_doubt; /* it ended without a word: its data
+					connections may be dead as well */
 	_Atomic uint32_t active_count;
 };
 

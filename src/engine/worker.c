@@ -390,41 +390,6 @@ worker_drain(struct worker *w, uint64_t ms)
 	mailbox_post(&w->mailbox, &w->drain_order.mail);
 }
 
-static enum reason
-cut_for(const struct uplink *u)
-{
-	return u && u->cut_for ? (enum reason)atomic_load(u->cut_for)
-			       : REASON_NONE;
-}
-
-/* What is cut short must not look complete. */
-static void
-deliver_sweep(struct mail *mail, void *receiver)
-{
-	struct worker *w = receiver;
-
-	(void)mail;
-	/* An uplink that is cut from here on needs another order. */
-	atomic_store(&w->sweep_ordered, false);
-	LIST_FOREACH_SAFE (node, &w->live) {
-		struct conn *c = LIST_ENTRY(node, struct conn, live);
-		enum reason reason = cut_for(c->uplink);
-
-		if (reason != REASON_NONE)
-			conn_close(c, reason, CLOSE_RESET, NULL);
-	}
-}
-
-void
-worker_sweep(struct worker *w)
-{
-	if (atomic_exchange(&w->sweep_ordered, true))
-		return;
-	w->sweep_order.mail.deliver = deliver_sweep;
-	w->sweep_order.mail.discard = discard_order;
-	mailbox_post(&w->mailbox, &w->sweep_order.mail);
-}
-
 static void
 on_mailbox(struct watch *watch, uint32_t events)
 {
@@ -533,6 +498,7 @@ worker_init(struct worker *w, struct edge *edge, unsigned index)
 	w->now_ms = clock_ms();
 	timeouts_init(&w->timeouts, w->now_ms);
 	timeout_init(&w->drain_timeout, on_drain_timeout);
+	sweep_init(&w->sweep);
 	random_bytes(w->id_seed, sizeof(w->id_seed));
 	w->loop.epoll_fd = w->mailbox.event_fd = -1;
 	w->tls = tls_context_new(edge->vault.tickets, edge->vault.keylog_fd);
@@ -600,6 +566,7 @@ worker_fini(struct worker *w)
 	if (w->generation)
 		generation_put(w->generation);
 	timeouts_clear(&w->timeouts, &w->drain_timeout);
+	sweep_fini(&w->sweep, &w->timeouts);
 	pipes_fini(&w->pipes);
 	slab_fini(&w->conns);
 	slab_fini(&w->setups);

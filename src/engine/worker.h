@@ -12,6 +12,7 @@
 #include "engine/conn.h"
 #include "engine/counters.h"
 #include "engine/health.h"
+#include "engine/sweep.h"
 #include "sys/loop.h"
 #include "sys/mailbox.h"
 
@@ -64,9 +65,9 @@ struct worker {
 	struct worker_order {
 		struct mail mail;
 		uint64_t drain_ms;
-	} drain_order, stop_order, sweep_order;
-	atomic_bool sweep_ordered; /* and not delivered yet */
-	uint64_t id_seed[2];	   /* for connection ids */
+	} drain_order, stop_order;
+	struct sweep sweep;
+	uint64_t id_seed[2]; /* for connection ids */
 	uint64_t id_count;
 	/* The last hello that was parsed, and whose it is. */
 	struct conn *hello_owner;
@@ -101,9 +102,6 @@ struct mail *worker_switch_mail(struct generation *g, struct policy *policy,
 
 /* Lets connections finish within this time, then closes them. Main thread. */
 void worker_drain(struct worker *w, uint64_t ms);
-
-/* Ends the connections whose uplinks were cut. Any thread. */
-void worker_sweep(struct worker *w);
 
 /* Live connections; any thread. */
 uint64_t worker_open_count(const struct worker *w);

@@ -192,8 +192,36 @@ socket_keep_alive(int fd)
 void
 socket_set_keepalive(int fd, int idle_seconds)
 {
-	(void)setsockopt(
-	    fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof(idle_seconds));
+	(void)set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, idle_seconds);
+}
+
+void
+socket_probe(int fd)
+{
+	socket_keep_alive(fd);
+	(void)set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+	socket_set_keepalive(fd, 1);
+}
+
+/* Nothing is under way, yet something waits to be sent. */
+static bool
+meets_closed_window(int fd, const struct tcp_info *info)
+{
+	return info->tcpi_unacked == 0 && socket_unsent_bytes(fd) > 0;
+}
+
+bool
+socket_probe_answered(int fd, unsigned within_ms)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	socket_keep_alive(fd);
+	/* No TCP, or closed: that is for others to find out. */
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return true;
+	return info.tcpi_last_ack_recv < within_ms ||
+	       meets_closed_window(fd, &info);
 }
 
 int

@@ -13,8 +13,8 @@
 /*
  * A listening TCP socket. Accepted sockets inherit from it TCP_NODELAY, the
  * keepalive (60 s, 10 s, 6 probes) and TCP_USER_TIMEOUT (120 s), so that they
- * cost no call each; socket_connect sets the same. `port` 0
- * lets the kernel choose. An IPv6 wildcard takes IPv4 too.
+ * cost no call each. `port` 0 lets the kernel choose. An IPv6 wildcard takes
+ * IPv4 too.
  */
 int socket_listen(const struct addr *a) MUST_CHECK;
 
@@ -24,14 +24,26 @@ int socket_listen(const struct addr *a) MUST_CHECK;
 int socket_accept(
     int listener, struct addr *peer, struct addr *local) MUST_CHECK;
 
-/* Starts to connect; done when the descriptor is writable. */
+/* Starts to connect, with TCP_NODELAY; done when the descriptor is writable. */
 int socket_connect(const struct addr *a) MUST_CHECK;
 
 /* Keepalive and a limit for unacknowledged data, as accepted sockets have them
- * from their listener. */
+ * from their listener, for one that may be silent for long. */
 void socket_keep_alive(int fd);
 /* Keepalive from so many seconds of silence on, for one that waits. */
 void socket_set_keepalive(int fd, int idle_seconds);
+
+/*
+ * Asks the peer of a TCP connection for a sign of life, by keepalive at once
+ * and each second. socket_probe_answered, SOCKET_PROBE_MS later, ends that and
+ * tells whether anything was heard of it within these milliseconds. A peer
+ * whose window is closed counts as alive: the kernel asks it in a slow rhythm
+ * of its own (RFC 9293, 3.8.6.1), and TCP_USER_TIMEOUT is the limit.
+ */
+#define SOCKET_PROBE_MS 3000
+void socket_probe(int fd);
+bool socket_probe_answered(int fd, unsigned within_ms) MUST_CHECK;
+
 int socket_connect_unix(const char *path) MUST_CHECK;
 
 /* After writable: 0, or the negative errno with which connecting failed. */

@@ -356,6 +356,7 @@ on_connected(void *owner, int fd, const struct addr *reached, const char *why)
 		end(d);
 		return;
 	}
+	socket_keep_alive(fd);
 	if (loop_add(&s->link->at->worker->loop, &d->watch, fd, on_ready) < 0) {
 		close(fd);
 		d->watch.fd = -1;

@@ -216,6 +216,14 @@ failed(struct link *l, const char *error)
 		l->edge = next_edge(l);
 }
 
+/* Whose session it was is not kept with them; those of others just answer. */
+static void
+doubt_data_connections(struct agent_worker *at)
+{
+	tls_pump_host_ask(&at->pumps);
+	edge_sweep(at->worker->edge);
+}
+
 static void
 on_end(struct session *session, enum session_end end, const char *detail)
 {
@@ -226,6 +234,8 @@ on_end(struct session *session, enum session_end end, const char *detail)
 
 	if (end == SESSION_END_HANDSHAKE && f && f->detail)
 		why = f->detail;
+	if (s->joined && session_fell_silent(end))
+		doubt_data_connections(l->at);
 	if (l->old == s) {
 		l->old = NULL;
 		session_forget(s);

@@ -98,6 +98,7 @@ new_bind(struct edge_session *es, const char *id)
 		.agent = es->peer,
 		.is_lunette = session_is_lunette(es->session),
 		.cut_for = &es->cut_for,
+		.in_doubt = &es->in_doubt,
 	};
 	atomic_init(&b->uplink.refs, 1);
 	memcpy(b->uplink.session_id, es->id, sizeof(es->id));

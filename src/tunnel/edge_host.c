@@ -285,7 +285,7 @@ edge_tunnel_commit(struct edge_tunnel *t)
 	for (unsigned i = 0; i < t->worker_count; i++)
 		post_recheck(t->workers[i]);
 	if (t->worker_count > 0)
-		edge_sweep_uplinks(t->workers[0]->worker->edge);
+		edge_sweep(t->workers[0]->worker->edge);
 }
 
 void

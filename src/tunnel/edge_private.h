@@ -123,7 +123,9 @@ struct edge_session {
 	char owner[CREDENTIAL_ID_SIZE]; /* the credential's id */
 	struct list client_node;
 
-	atomic_uint cut_for; /* enum reason: see struct uplink */
+	/* See struct uplink. */
+	atomic_uint cut_for; /* enum reason */
+	atomic_bool in_doubt;
 };
 
 static inline const struct snapshot *

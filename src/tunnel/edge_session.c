@@ -106,7 +106,7 @@ edge_session_cut(struct edge_session *es, enum reason reason, const char *why)
 {
 	atomic_store(&es->cut_for, reason);
 	edge_session_end(es, why);
-	edge_sweep_uplinks(es->tw->worker->edge);
+	edge_sweep(es->tw->worker->edge);
 }
 
 void
@@ -228,16 +228,16 @@ on_timeout(struct timeout *t)
 		edge_session_cut(es, REASON_CLOSED_BY_OPERATOR, "stopped");
 }
 
-/* What the multiplexer calls a violation is one as well. */
 static void
 on_end(struct session *s, enum session_end end, const char *detail)
 {
 	struct edge_session *es = session_owner(s);
 
-	if (end == SESSION_END_PROTOCOL || end == SESSION_END_OVERLOAD) {
+	/* What the multiplexer calls a violation is one as well. */
+	if (end == SESSION_END_PROTOCOL || end == SESSION_END_OVERLOAD)
 		atomic_store(&es->cut_for, REASON_AGENT_LOST);
-		edge_sweep_uplinks(es->tw->worker->edge);
-	}
+	atomic_store(&es->in_doubt, session_fell_silent(end));
+	edge_sweep(es->tw->worker->edge);
 	finish(es, end, detail);
 }
 

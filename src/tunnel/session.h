@@ -93,6 +93,10 @@ enum session_end {
 
 const char *session_end_word(enum session_end end);
 
+/* It ended without the peer's word: the path may be dead, and other connections
+ * over it as well. */
+bool session_fell_silent(enum session_end end);
+
 struct session;
 
 struct session_calls {

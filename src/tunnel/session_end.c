@@ -23,6 +23,12 @@ session_end_word(enum session_end end)
 	return end_words[end];
 }
 
+bool
+session_fell_silent(enum session_end end)
+{
+	return end == SESSION_END_HEARTBEAT || end == SESSION_END_RESET;
+}
+
 /* --- the host --- */
 
 static void

@@ -30,8 +30,11 @@ struct tls_pump {
 	size_t kept_at, kept_len;
 	bool in_done, out_done; /* the end was passed on */
 	bool fin_due;		/* our FIN follows what TLS holds */
+	bool probed;		/* the peer was asked for a sign of life */
 	bool ended;
 };
+
+static void on_probe(struct timeout *t);
 
 void
 tls_pump_host_init(struct tls_pump_host *h, struct loop *loop,
@@ -44,6 +47,7 @@ tls_pump_host_init(struct tls_pump_host *h, struct loop *loop,
 		.buffer_size = size,
 	};
 	list_init(&h->pumps);
+	timeout_init(&h->probe, on_probe);
 }
 
 static void
@@ -352,9 +356,42 @@ tls_pump_start(struct tls_pump_host *h, int fd, struct tls_stream *tls,
 	return error < 0 ? error : other;
 }
 
+/* --- signs of life --- */
+
+static void
+on_probe(struct timeout *t)
+{
+	struct tls_pump_host *h = CONTAINER_OF(t, struct tls_pump_host, probe);
+
+	LIST_FOREACH (node, &h->pumps) {
+		struct tls_pump *p = LIST_ENTRY(node, struct tls_pump, node);
+
+		if (p->probed && !p->ended &&
+		    !socket_probe_answered(p->net.watch.fd, SOCKET_PROBE_MS))
+			reset(p);
+		p->probed = false;
+	}
+}
+
+void
+tls_pump_host_ask(struct tls_pump_host *h)
+{
+	LIST_FOREACH (node, &h->pumps) {
+		struct tls_pump *p = LIST_ENTRY(node, struct tls_pump, node);
+
+		if (p->ended)
+			continue;
+		p->probed = true;
+		socket_probe(p->net.watch.fd);
+	}
+	timeouts_set(
+	    h->timeouts, &h->probe, h->timeouts->now_ms + SOCKET_PROBE_MS);
+}
+
 void
 tls_pump_host_fini(struct tls_pump_host *h)
 {
+	timeouts_clear(h->timeouts, &h->probe);
 	while (!list_empty(&h->pumps)) {
 		struct tls_pump *p =
 		    LIST_ENTRY(h->pumps.next, struct tls_pump, node);

@@ -25,12 +25,17 @@ struct tls_pump_host {
 	uint8_t *buffer;    /* used within calls */
 	size_t buffer_size; /* at least TLS_READ_MIN_BYTES */
 	struct list pumps;
+	struct timeout probe; /* tls_pump_host_ask */
 };
 
 void tls_pump_host_init(struct tls_pump_host *h, struct loop *loop,
     struct timeouts *timeouts, uint8_t *buffer, size_t size);
 /* Ends all pumps by a reset. */
 void tls_pump_host_fini(struct tls_pump_host *h);
+
+/* Asks the peers of all pumps for a sign of life, since a path may be dead;
+ * those that give none are reset SOCKET_PROBE_MS later. */
+void tls_pump_host_ask(struct tls_pump_host *h);
 
 /*
  * Takes both descriptors, the stream (its handshake is done and nothing was

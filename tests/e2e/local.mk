@@ -84,7 +84,7 @@ check-e2e: lunette$(EXEEXT)
 .PHONY: check-e2e
 
 # The tunnel's accidents with all their rounds: a thousand agents and
-# reconnects, 200 kills, 100,000 streams. Takes an hour.
+# reconnects, 200 kills, 100,000 streams. Takes ten minutes.
 check-tunnel:
 	LUNETTE_SOAK=1 $(MAKE) $(AM_MAKEFLAGS) check-e2e \
 	    PYTEST_ARGS='-k "hostile or faults or without_data"'

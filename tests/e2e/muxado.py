@@ -281,7 +281,8 @@ class Mux:
                 self.goaway = (last, error, got.payload[8:].decode())
             elif got.kind == WNDINC and stream:
                 stream.credit += got.number()
-            elif got.kind == RST and stream:
+            elif got.kind == RST and stream and stream.end != "reset":
+                # Only the first: what was under way then has its own.
                 stream.error, stream.end = got.number(), "reset"
             elif got.kind == DATA:
                 if got.flags & SYN:

@@ -14,7 +14,7 @@ from hello import hello
 from muxado import DATA, GOAWAY, PROXY, RST, SYN, WNDINC, frame, number
 from proxyheader import tlv
 from standin_edge import StandinEdge
-from tunnel import AgentProcess, agent_tls, edge_pair, endpoint
+from tunnel import QUICK, AgentProcess, agent_tls, edge_pair, endpoint
 from upstream import echo
 from waiting import PATIENCE, until
 
@@ -468,6 +468,24 @@ def test_cookies_are_per_edge(scene):
     assert auths[0]["ClientId"] != auths[1]["ClientId"]
     assert auths[0]["Extra"]["Cookie"] != auths[1]["Extra"]["Cookie"]
     assert all(g["ClientId"] == "" for g in given)
+
+
+def test_an_edge_whose_session_is_dead(scene):
+    """AG-12: data connections that are alive outlive it."""
+    visit = Visit(scene, **QUICK)
+    ways = [visit.direct(mode) for mode in (data.RAW, data.SEALED)]
+    for way in ways:
+        way.open(visit.opened(), after=HELLO)
+        assert way.answer() == 0
+        assert data.read_exactly(way.sock, len(HELLO)) == HELLO
+    visit.session.mux.beats = False
+    visit.session.mux.wait_dead()
+    until(lambda: sum(int(e["alive"]) for e in visit.agent.log_lines()
+                      if e.get("msg") == "data connections of a lost session"
+                      ) == 1, 10, "the raw one was asked")
+    for way in ways:
+        way.sock.sendall(b"goes on")
+        assert data.read_exactly(way.sock, 7) == b"goes on"
 
 
 def test_a_stop_and_a_restart(visit):

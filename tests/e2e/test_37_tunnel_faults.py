@@ -17,7 +17,7 @@ from stream import Receiver, Sender
 from tlspeer import Refused, client_context, greeted, refusal
 from tlsupstream import greet
 from tunnel import ONLINE, QUICK, START, STOP, AgentProcess, TunnelEdge, \
-    agent, agent_tls, edge_pair, endpoint, standin, wait_served
+    agent, agent_tls, edge_pair, endpoint, lunette_standin, standin, wait_served
 from upstream import Upstream, deaf, echo
 from waiting import PATIENCE, SANITIZED, scaled, until
 from wire import Wire
@@ -305,19 +305,22 @@ def test_the_returns_are_spread(scene):
 class Far:
     """An edge here, an agent at the end of a cable."""
 
-    def __init__(self, scene, **options):
+    def __init__(self, scene, serves=None, **options):
         self.cable = Cable()
         try:
             pair = edge_pair(scene.certificates)
             self.edge = TunnelEdge(
                 scene, listen=[{"address": self.cable.here + ":0"}],
                 agents={"certificate": "agents", **QUICK},
-                top={"certificates": [pair.settings(name="agents")]})
+                top={"certificates": [
+                    pair.settings(name="agents"),
+                    scene.certificates.pair(NAME).settings()]})
             relay = Upstream(echo, host=self.cable.here)
             scene.upstreams.append(relay)
             self.process = AgentProcess(
                 scene, [f"{self.cable.here}:{self.edge.port}"],
-                [endpoint(NAME, f"{self.cable.here}:{relay.port}")],
+                [endpoint(NAME, f"{self.cable.here}:{relay.port}",
+                          **(serves or {}))],
                 agent={"connect_cas": "sha256:" + pair.fingerprint(),
                        **QUICK, **options},
                 wrapper=self.cable.inside())
@@ -358,33 +361,83 @@ def test_a_bad_link(scene, what):
     assert not far.edge.told(STOP)
 
 
-def test_a_cut_link(scene):
-    """Nothing comes through any more, and nobody is told: both sides notice
-    within the tolerance, connections are reset, not hung; later the name
-    comes back."""
-    far = Far(scene)
-    far.edge.wait_online(NAME)
+CUT = {
+    "raw": ({}, {}),
+    "tls": ({"terminate_at": "edge"}, {}),
+    "both": ({}, {"data_encryption": "always"}),
+}
+
+
+def talk(far, scene, how):
+    """A connection that has carried something each way: its socket."""
+    if how == "tls":
+        tls = scene.connect(far.edge, client_context(scene.certificates.ca),
+                            NAME, host=far.cable.here)
+        tls.sendall(b"x")
+        assert tls.recv(1) == b"x"
+        return tls
     client = far.client()
     scene.clients.append(client)
     wire = client.hello(NAME)
     assert client.read(len(wire)) == wire
+    return client.sock
+
+
+@pytest.mark.parametrize("talks", [False, True], ids=["idle", "talks"])
+@pytest.mark.parametrize("how", CUT)
+def test_a_cut_link(scene, how, talks):
+    """AG-12: nothing comes through any more, and nobody is told. Both sides
+    notice within the tolerance, connections are reset, not hung, also those
+    that are silent themselves; later the name comes back."""
+    serves, options = CUT[how]
+    far = Far(scene, serves, **options)
+    far.edge.wait_online(NAME)
+    mine = talk(far, scene, how)
     far.cable.connected = False
+    if talks:
+        mine.sendall(b"in the dark")
     began = time.monotonic()
     far.edge.wait_told(STOP, timeout=15)
     far.edge.wait_offline(NAME)
     assert time.monotonic() - began < 6 * PATIENCE
     assert refusal(far.edge.port, client_context(), NAME,
                    host=far.cable.here) == 112
-    if FULL:  # the time of TCP's own keepalive
-        client.sock.settimeout(60 * PATIENCE)
-        assert client.read_all()[1] in ("eof", "reset")
-    scene.settles = False  # its data connection may still be held
+    mine.settimeout(10 * PATIENCE)
+    with pytest.raises(ConnectionResetError):
+        mine.recv(1)
+    closes = [e["close"] for e in far.edge.wait_events(2)]
+    assert sorted(c["reason"] for c in closes) == [
+        "agent_lost", "unknown_name"], closes
+    assert "silent" in [c.get("detail") for c in closes]
+    until(lambda: far.process.events(), 10, "the event at the agent")
+    close = far.process.events()[0]["close"]
+    assert close["reason"] == "client_reset"
+    if how != "both":  # there a pump stands between
+        assert close["detail"] == "silent"
     far.cable.connected = True
     far.edge.wait_online(NAME, count=2, timeout=60)
-    again = far.client()
-    scene.clients.append(again)
-    wire = again.hello(NAME)
-    assert again.read(len(wire)) == wire
+    talk(far, scene, how)
+
+
+def test_only_the_session_is_dead(scene):
+    """Its data connections live on, also one whose client has paused."""
+    edge = TunnelEdge(scene, agents=QUICK)
+    made = lunette_standin(scene, edge, NAME)
+    idle, paused = held(scene, edge, NAME), held(scene, edge, NAME)
+    behind = [made.next(), made.next()]
+    assert all(one.is_direct for one in behind)
+    size = scaled(64 << 20, 16 << 20)
+    sender = Sender(paused.sock, size)  # an echo: both ways fill up
+    made.mux.beats = False
+    edge.wait_told(STOP, timeout=10)
+    probed = "data connections of a lost session"
+    until(lambda: sum(int(e["alive"]) for e in edge.log_lines()
+                      if e.get("msg") == probed) == 2, 10, "both asked")
+    assert sender.is_alive()
+    goes_on(idle)
+    receiver = Receiver(paused.sock)
+    receiver.join(60 * PATIENCE)
+    assert receiver.count == size and receiver.right, receiver.end
 
 
 def test_a_short_cut(scene):

@@ -270,6 +270,79 @@ START_TEST(a_full_socket_says_again_and_counts)
 }
 END_TEST
 
+/* Since when nothing has come of the server. */
+static unsigned
+silence_ms(void)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	ck_assert_int_eq(
+	    getsockopt(net.client, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_last_ack_recv;
+}
+
+static void
+wait_for_silence(unsigned ms)
+{
+	while (silence_ms() < ms)
+		usleep(1000);
+}
+
+static int
+option_of(int fd, int name)
+{
+	int value;
+	socklen_t len = sizeof(value);
+
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, name, &value, &len), 0);
+	return value;
+}
+
+START_TEST(an_idle_peer_answers_a_probe)
+{
+	open_listener("127.0.0.1");
+	open_connection("127.0.0.1");
+	wait_for_silence(100);
+	ck_assert(!socket_probe_answered(net.client, 100));
+	socket_probe(net.client);
+	while (silence_ms() >= 100)
+		usleep(1000);
+	ck_assert(socket_probe_answered(net.client, 5000));
+	ck_assert_int_eq(option_of(net.client, TCP_KEEPIDLE), 60);
+	ck_assert_int_eq(option_of(net.client, TCP_KEEPINTVL), 10);
+	close_all();
+}
+END_TEST
+
+START_TEST(a_closed_window_is_a_sign_of_life)
+{
+	static const uint8_t block[65536];
+	size_t n;
+
+	open_listener("127.0.0.1");
+	open_connection("127.0.0.1");
+	/* The kernel's own probes of the window come less and less often. */
+	while (silence_ms() < 300)
+		(void)socket_write(net.client, block, sizeof(block), &n);
+	ck_assert(socket_probe_answered(net.client, 300));
+	close_all();
+}
+END_TEST
+
+START_TEST(what_is_no_connection_is_not_silent)
+{
+	int fds[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	socket_probe(fds[0]);
+	ck_assert(socket_probe_answered(fds[0], 0));
+	ck_assert(socket_probe_answered(-1, 0));
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
 /* Were SIGPIPE raised, Check would report the signal. */
 START_TEST(a_reset_is_an_error_and_no_signal)
 {
@@ -452,6 +525,9 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_refused_connection_is_told);
 	tcase_add_test(tcase, bytes_go_through);
 	tcase_add_test(tcase, a_full_socket_says_again_and_counts);
+	tcase_add_test(tcase, an_idle_peer_answers_a_probe);
+	tcase_add_test(tcase, a_closed_window_is_a_sign_of_life);
+	tcase_add_test(tcase, what_is_no_connection_is_not_silent);
 	tcase_add_test(tcase, a_reset_is_an_error_and_no_signal);
 	tcase_add_test(tcase, few_bytes_do_not_wake_below_the_mark);
 	tcase_add_test(tcase, unix_sockets_connect);
