@@ -426,7 +426,7 @@ def test_only_the_session_is_dead(scene):
     idle, paused = held(scene, edge, NAME), held(scene, edge, NAME)
     behind = [made.next(), made.next()]
     assert all(one.is_direct for one in behind)
-    size = scaled(64 << 20, 16 << 20)
+    size = 64 << 20
     sender = Sender(paused.sock, size)  # an echo: both ways fill up
     made.mux.beats = False
     edge.wait_told(STOP, timeout=10)
