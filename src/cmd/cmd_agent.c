@@ -15,25 +15,6 @@ struct agent_command {
 	struct authtoken token;
 };
 
-/* Flags beat the file. False without memory. */
-static bool
-apply_flags(const struct flags *f, struct tree *t)
-{
-	for (size_t i = 0; i < f->given_count; i++) {
-		const struct flag *flag = f->given[i].flag;
-		char name[64];
-		struct text shown;
-
-		if (flag->path == NULL)
-			continue;
-		text_init(&shown, name, sizeof(name));
-		text_addf(&shown, "--%s", flag->name);
-		if (tree_set(t, flag->path, f->given[i].value, name) != 0)
-			return false;
-	}
-	return true;
-}
-
 static struct snapshot *
 load_whole(const struct agent_command *c, struct problems *p)
 {
@@ -41,7 +22,7 @@ load_whole(const struct agent_command *c, struct problems *p)
 
 	if (t == NULL)
 		return NULL;
-	if (apply_flags(c->flags, t))
+	if (load_flags(t, c->flags) == 0)
 		return load_from_tree(t, c->path, p);
 	problems_add_no_memory(p);
 	tree_free(t);

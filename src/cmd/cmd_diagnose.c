@@ -48,31 +48,12 @@ set_frame(struct tree *t)
 static bool
 apply_flags(const struct diagnosis *d, struct tree *t)
 {
-	const struct flags *f = d->flags;
-	bool good = true;
-
-	if (d->path == NULL)
-		good = set_frame(t);
-	if (flags_has(f, "edge"))
-		good = good &&
-		       tree_set(t, "agent.edges", span_text(""), "--edge") == 0;
-	for (size_t i = 0; good && i < f->given_count; i++) {
-		const struct flag *flag = f->given[i].flag;
-		struct span rest = f->given[i].value, item = rest;
-		char name[64];
-		struct text shown;
-
-		if (flag->path == NULL)
-			continue;
-		text_init(&shown, name, sizeof(name));
-		text_addf(&shown, "--%s", flag->name);
-		if (!(flag->options & FLAG_COMMAS))
-			good = tree_set(t, flag->path, item, name) == 0;
-		else
-			while (good && flags_next_item(&rest, &item))
-				good = tree_set(t, flag->path, item, name) == 0;
-	}
-	return good;
+	if (d->path == NULL && !set_frame(t))
+		return false;
+	if (flags_has(d->flags, "edge") &&
+	    tree_set(t, "agent.edges", span_text(""), "--edge") < 0)
+		return false;
+	return load_flags(t, d->flags) == 0;
 }
 
 /* The file's, unless another one is given. */

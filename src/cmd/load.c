@@ -66,6 +66,34 @@ load_tree(const char *path, enum load_kind kind, struct problems *p)
 	return NULL;
 }
 
+static int
+set_flag(struct tree *t, const struct flag_given *g)
+{
+	struct span rest = g->value, item;
+	char storage[64];
+	struct text name;
+	int err = 0;
+
+	text_init(&name, storage, sizeof(storage));
+	text_addf(&name, "--%s", g->flag->name);
+	if (!(g->flag->options & FLAG_COMMAS))
+		return tree_set(t, g->flag->path, g->value, name.data);
+	while (err == 0 && flags_next_item(&rest, &item))
+		err = tree_set(t, g->flag->path, item, name.data);
+	return err;
+}
+
+int
+load_flags(struct tree *t, const struct flags *f)
+{
+	int err = 0;
+
+	for (size_t i = 0; err == 0 && i < f->given_count; i++)
+		if (f->given[i].flag->path != NULL)
+			err = set_flag(t, &f->given[i]);
+	return err;
+}
+
 struct snapshot *
 load_from_tree(struct tree *t, const char *path, struct problems *p)
 {

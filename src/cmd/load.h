@@ -4,6 +4,7 @@
 #ifndef CMD_LOAD_H
 #define CMD_LOAD_H
 
+#include "cmd/flags.h"
 #include "config/snapshot.h"
 
 /* Whose file is expected. */
@@ -12,6 +13,10 @@ enum load_kind { LOAD_ANY, LOAD_EDGE, LOAD_AGENT };
 /* NULL with at least one problem. */
 struct tree *load_tree(
     const char *path, enum load_kind kind, struct problems *p);
+
+/* Puts those flags that have a path into the tree: they beat the file. 0, or
+ * -ENOMEM. */
+int load_flags(struct tree *t, const struct flags *f) MUST_CHECK;
 
 /* Takes what load_tree gave for that path. NULL with at least one problem.
  * Relative paths are the file's folder's. */

@@ -286,21 +286,30 @@ keep_facts(struct edge_session *es, const struct auth *a)
 	       copy(&f->client_type, a->client_type);
 }
 
-/* Another one than the client's own old session. */
+/* How many there were before. */
+static unsigned
+take_place(struct edge_session *es)
+{
+	es->counted = true;
+	return atomic_fetch_add(&es->tunnel->session_count, 1);
+}
+
+/* Counted first and judged then: many may come at once. */
 static bool
-is_over_limit(struct edge_session *es, const struct edge_session *old)
+take_place_within_limit(struct edge_session *es)
 {
 	uint64_t limit = edge_session_settings(es)->agents.sessions;
 	char number[32];
 	struct text text;
 
-	if (old || limit == 0 ||
-	    atomic_load(&es->tunnel->session_count) < limit)
-		return false;
+	if (take_place(es) < limit || limit == 0)
+		return true;
+	es->counted = false;
+	atomic_fetch_sub(&es->tunnel->session_count, 1);
 	text_init(&text, number, sizeof(number));
 	text_add_number(&text, limit);
 	refuse(es, NGROK_SESSION_LIMIT, number);
-	return true;
+	return false;
 }
 
 /* The place of the client is this session's from here on. */
@@ -310,12 +319,12 @@ claim(struct edge_session *es)
 	struct edge_session *old = edge_clients_enter(&es->tunnel->clients, es);
 
 	es->phase = EDGE_CLAIMING;
-	if (is_over_limit(es, old))
-		return;
 	if (!old) {
-		edge_auth_welcome(es);
+		if (take_place_within_limit(es))
+			edge_auth_welcome(es);
 		return;
 	}
+	/* Its place comes free for this one. */
 	if (edge_replace(es, old))
 		return;
 	edge_session_put(old);
@@ -419,7 +428,8 @@ edge_auth_welcome(struct edge_session *es)
 		return;
 	}
 	es->phase = EDGE_ADMITTED;
-	atomic_fetch_add(&es->tunnel->session_count, 1);
+	if (!es->counted)
+		(void)take_place(es);
 	session_admit(es->session);
 	if (!session_is_lunette(es->session))
 		mux_set_limits(

@@ -1,6 +1,7 @@
 #include "tunnel/edge_bind.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tunnel/edge_calls.h"
@@ -426,17 +427,20 @@ ignore_reply(
 }
 
 static void
-tell_stopped(struct edge_session *es, const struct edge_bind *b)
+tell_stopped(struct edge_session *es, const char *id, enum ngrok_error why,
+    const char *subject)
 {
-	char text[NGROK_ERROR_SIZE];
+	char code[32], text[NGROK_ERROR_SIZE];
 	struct stop_tunnel stop = {
-		.id = message_lend(b->uplink.endpoint_id),
-		.message =
-		    edge_error(text, NGROK_ACL_NAME, b->endpoint->domain.text),
-		.error_code = message_lend("ERR_NGROK_316"),
+		.id = message_lend(id),
+		.message = edge_error(text, why, subject),
+		.error_code = code,
 	};
 	struct span json;
 
+	snprintf(code, sizeof(code), "ERR_NGROK_%u", ngrok_error_number(why));
+	LOG_WARN("an endpoint is no longer allowed", LOG_TEXT("name", subject),
+	    LOG_TEXT("credential", credential_name(es->credential)));
 	if (stop_tunnel_write(&stop, &json) < 0)
 		return;
 	(void)!session_request(
@@ -444,43 +448,77 @@ tell_stopped(struct edge_session *es, const struct edge_bind *b)
 	message_wipe(&json);
 }
 
-void
-edge_unbind_forbidden(struct edge_session *es)
+static void
+unbind_forbidden_names(struct edge_session *es)
 {
 	LIST_FOREACH_SAFE (node, &es->binds) {
 		struct edge_bind *b = LIST_ENTRY(node, struct edge_bind, node);
+		const struct host *name = &b->endpoint->domain;
 
-		if (b->is_random ||
-		    credential_may_bind(es->credential, &b->endpoint->domain))
+		if (b->is_random || credential_may_bind(es->credential, name))
 			continue;
-		LOG_WARN("an endpoint is no longer allowed",
-		    LOG_TEXT("url", b->endpoint->url),
-		    LOG_TEXT("credential", credential_name(es->credential)));
-		tell_stopped(es, b);
+		tell_stopped(
+		    es, b->uplink.endpoint_id, NGROK_ACL_NAME, name->text);
 		unbind(es, b);
 	}
 }
 
 /* --- labels --- */
 
+#define LABEL_TEXT_SIZE 256
+
+/* False: all are allowed. Else `out` is the first that is not. */
+static bool
+find_forbidden_label(const struct edge_session *es,
+    const struct message_labels *labels, char out[LABEL_TEXT_SIZE])
+{
+	struct text text;
+
+	for (size_t i = 0; i < labels->count; i++) {
+		const struct message_label *l = &labels->items[i];
+
+		if (credential_may_label(es->credential, l->name, l->value))
+			continue;
+		text_init(&text, out, LABEL_TEXT_SIZE);
+		text_addf(&text, "%.100s=%.100s", l->name, l->value);
+		return true;
+	}
+	return false;
+}
+
+static void
+drop_forbidden_labels(struct edge_session *es)
+{
+	char label[LABEL_TEXT_SIZE];
+
+	LIST_FOREACH_SAFE (node, &es->labelled) {
+		struct edge_labelled *l =
+		    LIST_ENTRY(node, struct edge_labelled, node);
+
+		if (!find_forbidden_label(es, &l->labels, label))
+			continue;
+		tell_stopped(es, l->id, NGROK_ACL_LABEL, label);
+		drop_labelled(es, l);
+	}
+}
+
+void
+edge_unbind_forbidden(struct edge_session *es)
+{
+	unbind_forbidden_names(es);
+	drop_forbidden_labels(es);
+}
+
 static int
 judge_labels(const struct edge_session *es, const struct start_labelled *s,
     struct edge_refusal *why)
 {
-	char storage[sizeof(why->subject)];
-	struct text subject;
+	char label[LABEL_TEXT_SIZE];
 
 	if (s->labels.count == 0)
 		return refuse(why, NGROK_NO_LABELS, NULL);
-	for (size_t i = 0; i < s->labels.count; i++) {
-		const struct message_label *l = &s->labels.items[i];
-
-		if (credential_may_label(es->credential, l->name, l->value))
-			continue;
-		text_init(&subject, storage, sizeof(storage));
-		text_addf(&subject, "%.100s=%.100s", l->name, l->value);
-		return refuse(why, NGROK_ACL_LABEL, storage);
-	}
+	if (find_forbidden_label(es, &s->labels, label))
+		return refuse(why, NGROK_ACL_LABEL, label);
 	return check_limit(es, why);
 }
 

@@ -41,7 +41,7 @@ struct edge_tunnel {
 	pthread_mutex_t lock;	   /* of what follows */
 	struct token_set *tokens;  /* in force; NULL: no agents */
 	struct list sessions;	   /* edge_session.known; also what is over */
-	atomic_uint session_count; /* let in and not over */
+	atomic_uint session_count; /* let in, or about to be, and not over */
 	struct {
 #define X(name) _Atomic uint64_t name;
 		EDGE_TUNNEL_COUNTER_TABLE(X)
@@ -101,6 +101,7 @@ struct edge_session {
 	uint32_t auth_request;	/* is not answered yet */
 	const char *protocol;	/* its version; a literal */
 	struct edge_agent_facts facts;
+	bool counted;	      /* in the tunnel's session_count */
 	struct list binds;    /* edge_bind.node */
 	struct list labelled; /* edge_labelled.node */
 	unsigned bind_count;  /* both */

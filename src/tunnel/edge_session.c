@@ -58,7 +58,7 @@ let_go(struct edge_session *es)
 
 	if (es->phase >= EDGE_CLOSING)
 		return;
-	if (es->phase == EDGE_ADMITTED)
+	if (es->counted)
 		atomic_fetch_sub(&t->session_count, 1);
 	es->phase = EDGE_CLOSING;
 	edge_doors_close(&t->doors, es->door);

@@ -382,6 +382,30 @@ START_TEST(narrowed)
 }
 END_TEST
 
+START_TEST(labels_narrowed)
+{
+	struct agent_peer p;
+
+	start("");
+	agent_join(&ab, &p, false, TOKEN_ONE);
+	agent_say_text(
+	    &p, MESSAGE_START_LABELLED, "{\"Labels\":{\"k\":\"kept\"}}");
+	agent_say_text(
+	    &p, MESSAGE_START_LABELLED, "{\"Labels\":{\"k\":\"gone\"}}");
+	wait_event("\"labels\":{\"k\":\"gone\"}", 1);
+	agents_tokens(&ab, "tokens:\n- { name: one, token: " TOKEN_ONE
+			   ", acl: [ \"bind:k=kept\" ] }\n");
+	ck_assert(agents_reload(&ab, "", "", ""));
+	wait_event("\"labels\":{\"k\":\"gone\"}", 2);
+	AGENTS_UNTIL(&ab, p.stopped_id[0]);
+	agent_say_text(
+	    &p, MESSAGE_START_LABELLED, "{\"Labels\":{\"k\":\"gone\"}}");
+	ck_assert_ptr_nonnull(strstr(p.json, "ERR_NGROK_399"));
+	wait_event("\"labels\":{\"k\":\"kept\"}", 1);
+	agents_stop(&ab);
+}
+END_TEST
+
 /* A file that is broken changes nothing. */
 START_TEST(broken_tokens)
 {
@@ -455,6 +479,7 @@ add(TCase *t)
 	tcase_add_test(t, not_replaced);
 	tcase_add_test(t, revoked);
 	tcase_add_test(t, narrowed);
+	tcase_add_test(t, labels_narrowed);
 	tcase_add_test(t, broken_tokens);
 	tcase_add_test(t, stopped);
 	tcase_add_test(t, drained);
