@@ -338,6 +338,8 @@ agent_try_connect(
 	struct session_settings settings = {
 		.is_agent = true,
 		.admitted = true,
+		.heartbeat_interval_ms = ab->heartbeat_ms,
+		.heartbeat_tolerance_ms = ab->heartbeat_ms,
 		.calls = &calls,
 		.owner = p,
 	};

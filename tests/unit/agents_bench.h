@@ -35,6 +35,8 @@ struct agents_bench {
 	struct made *ca, *leaf, *app; /* for a.test; not known to the edge */
 	char folder[64];	      /* $F in a text: tokens, state, keys */
 	unsigned descriptors;
+	uint64_t heartbeat_ms; /* of the agents: interval and tolerance; 0: as
+				  they are by default */
 };
 
 struct agent_peer {

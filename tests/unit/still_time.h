@@ -1,8 +1,8 @@
 /*
  * A clock that stands still: no deadline passes while a busy machine keeps the
  * test from doing its part. Who waits for one lets time go on from there when
- * that is done. The program is linked with --wrap=clock_ms and includes this
- * once.
+ * that is done, or leap over what would be long to wait for. The program is
+ * linked with --wrap=clock_ms and includes this once.
  */
 #ifndef TESTS_STILL_TIME_H
 #define TESTS_STILL_TIME_H
@@ -38,6 +38,13 @@ time_goes_on(void)
 {
 	atomic_store(&lost_ms, __real_clock_ms() - atomic_load(&still_ms));
 	atomic_store(&still_ms, 0);
+}
+
+/* What has fallen due meanwhile happens once its thread looks at the clock. */
+static inline void
+time_leaps(uint64_t ms)
+{
+	atomic_fetch_sub(&lost_ms, ms);
 }
 
 /* Only if this reason of an end is one that the clock gives. */

@@ -26,6 +26,15 @@ tests_unit_test_edge_data_SOURCES = tests/unit/test_edge_data.c \
 tests_unit_test_edge_data_CPPFLAGS = $(AGENTS_CPPFLAGS)
 tests_unit_test_edge_data_LDADD = $(ENGINE_LIBS)
 
+# Whose time leaps.
+check_PROGRAMS += tests/unit/test_edge_deadlines
+tests_unit_test_edge_deadlines_SOURCES = tests/unit/test_edge_deadlines.c \
+	tests/unit/still_time.h $(AGENTS_BENCH)
+tests_unit_test_edge_deadlines_CPPFLAGS = $(AGENTS_CPPFLAGS)
+tests_unit_test_edge_deadlines_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=clock_ms -Wl,--wrap=clock_us
+tests_unit_test_edge_deadlines_LDADD = $(ENGINE_LIBS)
+
 # The n-th call of the edge's threads fails.
 check_PROGRAMS += tests/unit/test_edge_tunnel_faults
 tests_unit_test_edge_tunnel_faults_SOURCES = \
