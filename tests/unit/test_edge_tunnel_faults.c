@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/registry.h"
 #include "sys/socket.h"
 #include "unit.h"
 
@@ -124,6 +125,8 @@ whole_agent(bool is_lunette)
 		agent_unbind_quietly(&p, p.bind_id);
 over:
 	agent_close(&p);
+	/* The edge may see its end later; until then the name is taken. */
+	AGENTS_UNTIL(&ab, registry_count(edge_registry(ab.edge.edge)) == 0);
 	return served;
 }
 
