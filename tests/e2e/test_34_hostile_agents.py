@@ -340,6 +340,8 @@ def test_the_stalled_one_of_two_hundred(scene):
         tls.close()
     for arrival in upstream.arrivals:
         arrival.close()
+    # Where the upstream's end was a FIN the client might go on.
+    stuck.close()
     edge.wait_events(len(others) + 1, timeout=15)
 
 
