@@ -1,22 +1,5 @@
-# Unit tests: a Check program a module, linking only what it needs.
-UNIT_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) -iquote $(top_srcdir)/tests/unit
-UNIT_LIBS = $(CHECK_LIBS)
-
 if HAVE_CHECK
-include tests/unit/base.mk
-include tests/unit/wire.mk
-include tests/unit/sys.mk
-include tests/unit/tls.mk
-include tests/unit/config.mk
-include tests/unit/policy.mk
-include tests/unit/engine.mk
-include tests/unit/tunnel_messages.mk
-include tests/unit/renewal.mk
-include tests/unit/tunnel.mk
-include tests/unit/tunnel_agent.mk
-include tests/unit/tunnel_edge.mk
-include tests/unit/control.mk
-include tests/unit/cmd.mk
+include tests/unit/local.mk
 endif
 
 include tests/policy/local.mk
@@ -27,7 +10,7 @@ include tests/fuzz/local.mk
 # unit and end-to-end tests under ASan and UBSan, the unit tests in which there
 # are threads and the core of the end-to-end ones under TSan. The folders stay, so that a second run is quick.
 SANITIZER_CONFIGURE = $(abs_top_srcdir)/configure --enable-werror \
-	CC='$(CC)' CFLAGS='-O1 -g' PYTHON='$(PYTHON)'
+	CC='$(CC)' CFLAGS='-O1 -g1' PYTHON='$(PYTHON)'
 
 asan/Makefile:
 	$(MKDIR_P) asan

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 static struct bench *
-bench_of(struct policy_conn *c)
+policy_bench_of(struct policy_conn *c)
 {
 	return CONTAINER_OF(c, struct bench, conn);
 }
@@ -14,7 +14,7 @@ bench_of(struct policy_conn *c)
 static const struct hello *
 host_hello(struct policy_conn *c)
 {
-	struct bench *b = bench_of(c);
+	struct bench *b = policy_bench_of(c);
 
 	return b->has_hello ? &b->hello : NULL;
 }
@@ -60,21 +60,21 @@ static void
 host_tls(struct policy_conn *c, struct tls_facts *out)
 {
 	ck_assert(c->terminated);
-	*out = bench_of(c)->tls;
+	*out = policy_bench_of(c)->tls;
 }
 
 static const struct peer *
 host_peer(struct policy_conn *c)
 {
 	ck_assert(c->terminated);
-	bench_of(c)->peer_reads++;
-	return bench_of(c)->peer;
+	policy_bench_of(c)->peer_reads++;
+	return policy_bench_of(c)->peer;
 }
 
 static void
 host_log(struct policy_conn *c, struct span json)
 {
-	struct bench *b = bench_of(c);
+	struct bench *b = policy_bench_of(c);
 
 	ck_assert_uint_lt(json.len, sizeof(b->log[0]));
 	if (b->log_count == BENCH_LOGS)
@@ -86,7 +86,7 @@ host_log(struct policy_conn *c, struct span json)
 static int
 host_track(struct policy_conn *c, struct span key)
 {
-	struct bench *b = bench_of(c);
+	struct bench *b = policy_bench_of(c);
 
 	if (span_is(key, "full"))
 		return -7; /* E2BIG */
@@ -117,7 +117,7 @@ host_geo(void *data, const struct addr *client, const char *name, char *out,
 }
 
 void
-bench_init(struct bench *b)
+policy_bench_init(struct bench *b)
 {
 	static const char *const alpn[] = { "h2", "http/1.1" };
 	static char *path[1];
@@ -184,7 +184,7 @@ drop_policy(struct bench *b)
 }
 
 void
-bench_fini(struct bench *b)
+policy_bench_fini(struct bench *b)
 {
 	char command[128];
 
@@ -194,7 +194,7 @@ bench_fini(struct bench *b)
 }
 
 void
-bench_write(struct bench *b, const char *name, const char *text)
+policy_bench_write(struct bench *b, const char *name, const char *text)
 {
 	char path[256];
 	FILE *f;
@@ -209,13 +209,13 @@ bench_write(struct bench *b, const char *name, const char *text)
 }
 
 bool
-bench_load(struct bench *b, const char *text)
+policy_bench_load(struct bench *b, const char *text)
 {
 	char path[256];
 	char *scripts[1] = { path };
 
 	drop_policy(b);
-	bench_write(b, "policy.lua", text);
+	policy_bench_write(b, "policy.lua", text);
 	snprintf(path, sizeof(path), "%s/policy.lua", b->folder);
 	b->settings.scripts = scripts;
 	b->settings.script_count = 1;
@@ -225,7 +225,7 @@ bench_load(struct bench *b, const char *text)
 }
 
 struct policy_outcome *
-bench_run(struct bench *b)
+policy_bench_run(struct bench *b)
 {
 	if (b->run)
 		policy_finish(b->run);
@@ -235,14 +235,14 @@ bench_run(struct bench *b)
 }
 
 struct policy_outcome *
-bench_try(struct bench *b, const char *text)
+policy_bench_try(struct bench *b, const char *text)
 {
-	ck_assert_msg(bench_load(b, text), "%s", b->error.data);
-	return bench_run(b);
+	ck_assert_msg(policy_bench_load(b, text), "%s", b->error.data);
+	return policy_bench_run(b);
 }
 
 struct policy_outcome *
-bench_body(struct bench *b, const char *body)
+policy_bench_body(struct bench *b, const char *body)
 {
 	static const char head[] =
 	    "local lunette = require 'lunette'\nreturn function(conn)\n";
@@ -253,13 +253,13 @@ bench_body(struct bench *b, const char *body)
 	strcpy(text, head);
 	strcat(text, body);
 	strcat(text, "\nend\n");
-	o = bench_try(b, text);
+	o = policy_bench_try(b, text);
 	free(text);
 	return o;
 }
 
 struct policy_outcome *
-bench_shake_hands(struct bench *b)
+policy_bench_shake_hands(struct bench *b)
 {
 	b->conn.terminated = true;
 	b->has_hello = false;

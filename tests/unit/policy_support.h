@@ -29,26 +29,26 @@ struct bench { /* a test bench, not a benchmark */
 	struct text error;
 };
 
-void bench_init(struct bench *b);
-void bench_fini(struct bench *b);
+void policy_bench_init(struct bench *b);
+void policy_bench_fini(struct bench *b);
 
 /* Writes a file into the bench's folder. */
-void bench_write(struct bench *b, const char *name, const char *text);
+void policy_bench_write(struct bench *b, const char *name, const char *text);
 
 /* Loads the text as the only script; false with b->error. */
-bool bench_load(struct bench *b, const char *text);
+bool policy_bench_load(struct bench *b, const char *text);
 
 /* Starts a run of the script and gives its outcome; ends the run before. */
-struct policy_outcome *bench_run(struct bench *b);
+struct policy_outcome *policy_bench_run(struct bench *b);
 
-/* bench_load, which must work, then bench_run. */
-struct policy_outcome *bench_try(struct bench *b, const char *text);
+/* policy_bench_load, which must work, then policy_bench_run. */
+struct policy_outcome *policy_bench_try(struct bench *b, const char *text);
 
 /* As a function's body: `return function(conn) BODY end`. */
-struct policy_outcome *bench_body(struct bench *b, const char *body);
+struct policy_outcome *policy_bench_body(struct bench *b, const char *body);
 
 /* What the engine does once the handshake that a run waits for is done: TLS
  * 1.3, "h2", the hello is gone. */
-struct policy_outcome *bench_shake_hands(struct bench *b);
+struct policy_outcome *policy_bench_shake_hands(struct bench *b);
 
 #endif

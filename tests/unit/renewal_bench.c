@@ -130,7 +130,7 @@ init_snapshot(struct bench *b)
 }
 
 void
-bench_init(struct bench *b)
+renewal_bench_init(struct bench *b)
 {
 	struct log_settings log = {
 		.target = path_of("log"),
@@ -150,7 +150,7 @@ bench_init(struct bench *b)
 }
 
 void
-bench_copy_fini(struct bench *b)
+renewal_bench_copy_fini(struct bench *b)
 {
 	/* Nobody else has kept one. */
 	ck_assert_uint_eq(atomic_load(&b->generation.refs), 1);
@@ -165,15 +165,16 @@ bench_copy_fini(struct bench *b)
 }
 
 void
-bench_fini(struct bench *b)
+renewal_bench_fini(struct bench *b)
 {
 	journal_free(b->journal);
-	bench_copy_fini(b);
+	renewal_bench_copy_fini(b);
 	log_close();
 }
 
 void
-bench_write_file(const struct bench *b, const char *name, const char *text)
+renewal_bench_write_file(
+    const struct bench *b, const char *name, const char *text)
 {
 	const char *path = path_of(name);
 	char draft[600];
@@ -189,18 +190,18 @@ bench_write_file(const struct bench *b, const char *name, const char *text)
 }
 
 void
-bench_write(const struct bench *b, const char *name, struct made *leaf)
+renewal_bench_write(const struct bench *b, const char *name, struct made *leaf)
 {
 	char file[64];
 
 	snprintf(file, sizeof(file), "%s.key", name);
-	bench_write_file(b, file, leaf->key_pem);
+	renewal_bench_write_file(b, file, leaf->key_pem);
 	snprintf(file, sizeof(file), "%s.crt", name);
-	bench_write_file(b, file, join(leaf->crt, b->ca->crt, NULL));
+	renewal_bench_write_file(b, file, join(leaf->crt, b->ca->crt, NULL));
 }
 
 struct made *
-bench_leaf(const struct bench *b, const char *dns_name)
+renewal_bench_leaf(const struct bench *b, const char *dns_name)
 {
 	char names[300];
 
@@ -239,11 +240,11 @@ take_pair(struct bench *b, const char *crt, const char *key)
 }
 
 size_t
-bench_add(struct bench *b, const char *name, struct made *leaf)
+renewal_bench_add(struct bench *b, const char *name, struct made *leaf)
 {
 	char crt[600], key[600];
 
-	bench_write(b, name, leaf);
+	renewal_bench_write(b, name, leaf);
 	snprintf(crt, sizeof(crt), "%s/%s.crt", b->folder, name);
 	snprintf(key, sizeof(key), "%s/%s.key", b->folder, name);
 	return take_pair(b, crt, key);
@@ -260,14 +261,14 @@ add_endpoint(struct bench *b, struct trust *t)
 }
 
 struct trust *
-bench_trust(struct bench *b, const char *name)
+renewal_bench_trust(struct bench *b, const char *name)
 {
 	const char *path = path_of(name);
 	char storage[512];
 	struct text error;
 	struct trust *t;
 
-	bench_write_file(b, name, b->ca->crt);
+	renewal_bench_write_file(b, name, b->ca->crt);
 	text_init(&error, storage, sizeof(storage));
 	t = trust_load(&path, 1, NULL, 0, &error);
 	ck_assert_msg(t != NULL, "%s", error.data);
@@ -276,7 +277,7 @@ bench_trust(struct bench *b, const char *name)
 }
 
 void
-bench_copy(const struct bench *b, struct bench *out)
+renewal_bench_copy(const struct bench *b, struct bench *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->folder = b->folder;

@@ -43,24 +43,25 @@ struct bench {
 };
 
 /* The log goes to a file, events to memory. */
-void bench_init(struct bench *b);
+void renewal_bench_init(struct bench *b);
 /* All references but the bench's own must be back. */
-void bench_fini(struct bench *b);
+void renewal_bench_fini(struct bench *b);
 /* What a reload with the same text makes: another snapshot and keyring of the
  * same files as they are now. */
-void bench_copy(const struct bench *b, struct bench *out);
-void bench_copy_fini(struct bench *b);
+void renewal_bench_copy(const struct bench *b, struct bench *out);
+void renewal_bench_copy_fini(struct bench *b);
 
 /* The certificate in NAME.crt with its issuer, the key in NAME.key; each is
  * replaced by rename. */
-void bench_write(const struct bench *b, const char *name, struct made *leaf);
-void bench_write_file(
+void renewal_bench_write(
+    const struct bench *b, const char *name, struct made *leaf);
+void renewal_bench_write_file(
     const struct bench *b, const char *name, const char *text);
-struct made *bench_leaf(const struct bench *b, const char *dns_name);
+struct made *renewal_bench_leaf(const struct bench *b, const char *dns_name);
 /* A leaf that is written, loaded and put into the snapshot; its place. */
-size_t bench_add(struct bench *b, const char *name, struct made *leaf);
+size_t renewal_bench_add(struct bench *b, const char *name, struct made *leaf);
 /* A bundle with the bench's CA that an endpoint trusts. */
-struct trust *bench_trust(struct bench *b, const char *name);
+struct trust *renewal_bench_trust(struct bench *b, const char *name);
 
 /* The fingerprint of who serves in a place, or for a name (NULL: nobody). */
 const char *serves(const struct bench *b, size_t id);

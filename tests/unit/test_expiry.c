@@ -48,8 +48,9 @@ not_after(const struct bench *b, size_t id)
 static void
 setup(struct one *o)
 {
-	bench_init(&o->bench);
-	bench_add(&o->bench, "a", bench_leaf(&o->bench, "a.test"));
+	renewal_bench_init(&o->bench);
+	renewal_bench_add(
+	    &o->bench, "a", renewal_bench_leaf(&o->bench, "a.test"));
 	o->not_after = not_after(&o->bench, 0);
 	o->stapler = stapler_new();
 	o->pairs = pairs_new(&o->bench.snapshot, o->stapler);
@@ -71,7 +72,7 @@ teardown(struct one *o)
 	expiry_free(o->expiry);
 	pairs_free(o->pairs);
 	stapler_free(o->stapler);
-	bench_fini(&o->bench);
+	renewal_bench_fini(&o->bench);
 }
 
 /* How many lines the log has after a check with so much time left. */
@@ -138,7 +139,7 @@ START_TEST(the_event_says_who)
 	setup(&o);
 	leaf = make((struct recipe){ .issuer = o.bench.ca,
 	    .names = "DNS:b.test,DNS:*.c.test,IP:10.0.0.1" });
-	bench_add(&o.bench, "b", leaf);
+	renewal_bench_add(&o.bench, "b", leaf);
 	pairs_free(o.pairs);
 	o.bench.pairs[1].label = strdup("main \"one\"");
 	o.pairs = pairs_new(&o.bench.snapshot, o.stapler);
@@ -186,13 +187,13 @@ START_TEST(a_reload_repeats_nothing)
 
 	setup(&o);
 	ck_assert_uint_eq(check_at(&o, MADE_DAY), 1);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	old = o.pairs;
 	o.pairs = pairs_new(&next.snapshot, o.stapler);
 	ck_assert_uint_eq(check_at(&o, MADE_DAY), 1);
 	pairs_free(o.pairs);
 	o.pairs = old;
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	teardown(&o);
 }
 END_TEST
@@ -204,7 +205,7 @@ START_TEST(who_is_renewed_is_watched_anew)
 
 	setup(&o);
 	ck_assert_uint_eq(check_at(&o, MADE_DAY), 1);
-	bench_write(&o.bench, "a",
+	renewal_bench_write(&o.bench, "a",
 	    make((struct recipe){ .issuer = o.bench.ca,
 		.names = "DNS:a.test",
 		.not_before = -3600,
@@ -254,7 +255,7 @@ START_TEST(an_event_is_never_too_long)
 	for (int i = 0; i < 400; i++)
 		len += (size_t)snprintf(names + len, sizeof(names) - len,
 		    "%sDNS:n%d.%s.test", i ? "," : "", i, longest);
-	bench_add(&o.bench, "b",
+	renewal_bench_add(&o.bench, "b",
 	    make((struct recipe){ .issuer = o.bench.ca, .names = names }));
 	memset(label, '\1', sizeof(label));
 	label[sizeof(label) - 1] = '\0';

@@ -65,10 +65,10 @@ struct one {
 static void
 setup(struct one *o)
 {
-	bench_init(&o->bench);
-	o->old = bench_leaf(&o->bench, "a.test");
-	o->new = bench_leaf(&o->bench, "a.test");
-	o->id = bench_add(&o->bench, "a", o->old);
+	renewal_bench_init(&o->bench);
+	o->old = renewal_bench_leaf(&o->bench, "a.test");
+	o->new = renewal_bench_leaf(&o->bench, "a.test");
+	o->id = renewal_bench_add(&o->bench, "a", o->old);
 	o->stapler = stapler_new();
 	o->pairs = pairs_new(&o->bench.snapshot, o->stapler);
 	ck_assert_ptr_nonnull(o->pairs);
@@ -80,7 +80,7 @@ teardown(struct one *o)
 {
 	pairs_free(o->pairs);
 	stapler_free(o->stapler);
-	bench_fini(&o->bench);
+	renewal_bench_fini(&o->bench);
 }
 
 static void
@@ -97,7 +97,7 @@ START_TEST(a_pair_is_replaced)
 	setup(&o);
 	pairs_read(o.pairs, &go_on);
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.old));
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	pairs_read(o.pairs, &go_on);
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.old));
 	read_first(&o);
@@ -131,17 +131,17 @@ START_TEST(half_a_pair_waits_for_the_other)
 
 	setup(&o);
 	both = join(o.new->crt, o.bench.ca->crt, NULL);
-	bench_write_file(&o.bench, "a.crt", both);
+	renewal_bench_write_file(&o.bench, "a.crt", both);
 	for (int i = 0; i < 3; i++) {
 		read_first(&o);
 		ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.old));
 	}
 	ck_assert_uint_eq(logged(&o.bench, STAYS, "a.crt"), 1);
-	bench_write_file(&o.bench, "a.key", o.new->key_pem);
+	renewal_bench_write_file(&o.bench, "a.key", o.new->key_pem);
 	read_first(&o);
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.new));
 	/* After a success it is worth telling again. */
-	bench_write_file(&o.bench, "a.key", o.old->key_pem);
+	renewal_bench_write_file(&o.bench, "a.key", o.old->key_pem);
 	read_first(&o);
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.new));
 	ck_assert_uint_eq(logged(&o.bench, STAYS, "a.crt"), 2);
@@ -154,9 +154,9 @@ START_TEST(no_key_is_told)
 	struct one o;
 
 	setup(&o);
-	bench_write_file(&o.bench, "a.crt", o.new->crt);
+	renewal_bench_write_file(&o.bench, "a.crt", o.new->crt);
 	read_first(&o);
-	bench_write_file(&o.bench, "a.key", "no key");
+	renewal_bench_write_file(&o.bench, "a.key", "no key");
 	read_first(&o);
 	ck_assert_uint_eq(logged(&o.bench, "PRIVATE KEY", NULL), 0);
 	ck_assert_uint_eq(logged(&o.bench, "no key", "no key\\n"), 0);
@@ -176,7 +176,7 @@ START_TEST(files_that_have_gone_serve_on)
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.old));
 	ck_assert_uint_ge(logged(&o.bench, STAYS, "a.crt"), 1);
 	ck_assert(o.pairs->list[0].failed);
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	ck_assert(!o.pairs->list[0].due);
 	pairs_try_failed(o.pairs);
 	pairs_read(o.pairs, &go_on);
@@ -206,15 +206,15 @@ START_TEST(a_folder_has_new_pairs)
 	struct made *b, *c;
 
 	setup(&o);
-	b = bench_leaf(&o.bench, "b.test");
-	c = bench_leaf(&o.bench, "*.c.test");
+	b = renewal_bench_leaf(&o.bench, "b.test");
+	c = renewal_bench_leaf(&o.bench, "*.c.test");
 	ck_assert(!look_into(&o, o.bench.folder));
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
-	bench_write(&o.bench, "b", b);
-	bench_write_file(
+	renewal_bench_write(&o.bench, "b", b);
+	renewal_bench_write_file(
 	    &o.bench, "c.pem", join(c->key_pem, c->crt, o.bench.ca->crt, NULL));
-	bench_write_file(&o.bench, ".hidden.pem", c->crt);
-	bench_write_file(&o.bench, "notes.txt", "not ours");
+	renewal_bench_write_file(&o.bench, ".hidden.pem", c->crt);
+	renewal_bench_write_file(&o.bench, "notes.txt", "not ours");
 	ck_assert(look_into(&o, o.bench.folder));
 	ck_assert_uint_eq(o.pairs->count, 3);
 	pairs_read(o.pairs, &go_on);
@@ -224,7 +224,7 @@ START_TEST(a_folder_has_new_pairs)
 	ck_assert_uint_eq(logged(&o.bench, ADDED, fingerprint(b)), 1);
 	ck_assert(!look_into(&o, o.bench.folder));
 	/* From now on it is a pair like the others. */
-	bench_write(&o.bench, "b", o.new);
+	renewal_bench_write(&o.bench, "b", o.new);
 	o.pairs->list[1].due = true;
 	pairs_read(o.pairs, &go_on);
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
@@ -239,13 +239,13 @@ START_TEST(a_folder_has_half_a_pair)
 	struct made *b;
 
 	setup(&o);
-	b = bench_leaf(&o.bench, "b.test");
-	bench_write_file(&o.bench, "b.crt", b->crt);
+	b = renewal_bench_leaf(&o.bench, "b.test");
+	renewal_bench_write_file(&o.bench, "b.crt", b->crt);
 	ck_assert(look_into(&o, o.bench.folder));
 	pairs_read(o.pairs, &go_on);
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
 	ck_assert_uint_eq(logged(&o.bench, NOT_LOADED, "b.crt"), 1);
-	bench_write_file(&o.bench, "b.key", b->key_pem);
+	renewal_bench_write_file(&o.bench, "b.key", b->key_pem);
 	ck_assert(look_into(&o, o.bench.folder));
 	ck_assert_uint_eq(o.pairs->count, 2);
 	pairs_read(o.pairs, &go_on);
@@ -295,7 +295,8 @@ START_TEST(new_pairs_are_stapled_as_the_folder_says)
 	struct one o;
 
 	setup(&o);
-	bench_write(&o.bench, "b", bench_leaf(&o.bench, "b.test"));
+	renewal_bench_write(
+	    &o.bench, "b", renewal_bench_leaf(&o.bench, "b.test"));
 	ck_assert(look_into(&o, o.bench.folder));
 	ck_assert(!o.pairs->list[0].ocsp_off);
 	ck_assert(o.pairs->list[1].ocsp_off);
@@ -315,18 +316,18 @@ START_TEST(a_thousand_are_replaced)
 	atomic_bool stop = false;
 	char name[16];
 
-	bench_init(&b);
-	leaf = bench_leaf(&b, "old.test");
+	renewal_bench_init(&b);
+	leaf = renewal_bench_leaf(&b, "old.test");
 	for (int i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "%d", i);
-		bench_add(&b, name, leaf);
+		renewal_bench_add(&b, name, leaf);
 	}
 	stapler = stapler_new();
 	pairs = pairs_new(&b.snapshot, stapler);
-	leaf = bench_leaf(&b, "new.test");
+	leaf = renewal_bench_leaf(&b, "new.test");
 	for (int i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "%d", i);
-		bench_write(&b, name, leaf);
+		renewal_bench_write(&b, name, leaf);
 		pairs->list[i].due = true;
 	}
 	atomic_store(&stop, true);
@@ -340,7 +341,7 @@ START_TEST(a_thousand_are_replaced)
 	ck_assert_ptr_null(serves_name(&b, "old.test"));
 	pairs_free(pairs);
 	stapler_free(stapler);
-	bench_fini(&b);
+	renewal_bench_fini(&b);
 }
 END_TEST
 
@@ -376,7 +377,7 @@ START_TEST(a_staple_comes_from_a_file)
 	pairs_read(o.pairs, &go_on);
 	ck_assert(is_stapled(&o.bench, o.id));
 	/* An empty file is a mistake, not the wish to have none. */
-	bench_write_file(&o.bench, "a.ocsp", "");
+	renewal_bench_write_file(&o.bench, "a.ocsp", "");
 	pair->staple_due = true;
 	pairs_read(o.pairs, &go_on);
 	ck_assert(is_stapled(&o.bench, o.id));
@@ -397,7 +398,7 @@ START_TEST(a_staple_follows_its_certificate)
 	read_first(&o);
 	ck_assert(is_stapled(&o.bench, o.id));
 	/* The answer is about the old one still. */
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	read_first(&o);
 	ck_assert_str_eq(serves(&o.bench, o.id), fingerprint(o.new));
 	ck_assert(!is_stapled(&o.bench, o.id));
@@ -424,7 +425,7 @@ START_TEST(a_staple_is_complained_of_once)
 	read_first(&o);
 	ck_assert_uint_eq(logged(&o.bench, NOT_STAPLED, "a.ocsp"), 1);
 	/* For another certificate it is, and so it is after a success. */
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	read_first(&o);
 	ck_assert_uint_eq(logged(&o.bench, NOT_STAPLED, "a.ocsp"), 2);
 	write_answer(&o.bench, o.new, 3600);
@@ -448,7 +449,7 @@ START_TEST(odd_files_are_no_staples)
 	pair->ocsp_file = strdup(path_of("a.ocsp"));
 	memset(large, 'x', 69999);
 	large[69999] = '\0';
-	bench_write_file(&o.bench, "a.ocsp", large);
+	renewal_bench_write_file(&o.bench, "a.ocsp", large);
 	read_first(&o);
 	ck_assert_int_eq(unlink(path_of("a.ocsp")), 0);
 	ck_assert_int_eq(mkfifo(path_of("a.ocsp"), 0600), 0);
@@ -473,7 +474,7 @@ START_TEST(who_asks)
 	struct certificate *c;
 
 	setup(&o);
-	plain = bench_leaf(&o.bench, "a.test");
+	plain = renewal_bench_leaf(&o.bench, "a.test");
 	url = make((struct recipe){ .issuer = o.bench.ca,
 	    .names = "DNS:a.test",
 	    .ocsp_url = "http://127.0.0.1:1/" });
@@ -521,8 +522,9 @@ START_TEST(no_memory_changes_nothing)
 
 	setup(&o);
 	snprintf(path, sizeof(path), "%s", o.bench.folder);
-	bench_write(&o.bench, "a", o.new);
-	bench_write(&o.bench, "b", bench_leaf(&o.bench, "b.test"));
+	renewal_bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(
+	    &o.bench, "b", renewal_bench_leaf(&o.bench, "b.test"));
 	for (unsigned every = 1; every < 60; every++) {
 		fault_set(&malloc_fault, every, ENOMEM);
 		fault_set(&calloc_fault, every, ENOMEM);

@@ -9,13 +9,13 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 static void
@@ -24,7 +24,7 @@ must_wait(const char *body)
 	struct policy_outcome *o;
 
 	bench.conn.terminated = false;
-	o = bench_body(&bench, body);
+	o = policy_bench_body(&bench, body);
 	ck_assert_msg(o->state == POLICY_WAITING, "%s: %s", body, o->message);
 	ck_assert_int_eq(o->wait, POLICY_WAIT_TERMINATE);
 }
@@ -41,7 +41,7 @@ value_after(const char *expression)
 	    "return { reason = tostring(%s) }",
 	    expression);
 	must_wait(body);
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_msg(
 	    o->state == POLICY_DECIDED, "%s: %s", expression, o->message);
 	return o->decision.reason;
@@ -68,7 +68,7 @@ START_TEST(before_it_nothing_is_known_and_nothing_kept)
 		  "conn:terminate()\n"
 		  "return { reason = before .. tls.version }");
 	ck_assert_str_eq(
-	    bench_shake_hands(&bench)->decision.reason, "nilnilnil1.3");
+	    policy_bench_shake_hands(&bench)->decision.reason, "nilnilnil1.3");
 	/* A host that cannot tell. */
 	bench.host.tls = NULL;
 	bench.host.peer = NULL;
@@ -87,7 +87,8 @@ START_TEST(of_the_hello_stays_what_was_read)
 		  "return { reason = conn.tls.alpn_protocols[1] .. "
 		  "tostring(#conn.tls.hello.groups == groups) .. "
 		  "#conn.tls.hello.cipher_suites }");
-	ck_assert_str_eq(bench_shake_hands(&bench)->decision.reason, "h2true0");
+	ck_assert_str_eq(
+	    policy_bench_shake_hands(&bench)->decision.reason, "h2true0");
 	bench.has_hello = true;
 	ck_assert_str_eq(value_after("tls.hello"), "nil");
 }
@@ -181,7 +182,7 @@ START_TEST(a_huge_certificate_meets_the_runs_memory)
 	p.pem = span_of(huge, sizeof(huge));
 	must_wait("local tls = conn:terminate() return { reason = #tls.client "
 		  "}");
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_eq(o->fault, POLICY_FAULT_MEMORY);
 	p.pem = span_of(NULL, 0);
@@ -192,7 +193,7 @@ START_TEST(a_huge_certificate_meets_the_runs_memory)
 	p.dns_names = (struct peer_list){ many, ARRAY_COUNT(many) };
 	must_wait("local tls = conn:terminate() return { reason = 'got ' .. "
 		  "#tls.client.san.dns_names }");
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_ne(o->fault, POLICY_FAULT_ERROR);
 	/* The next run is not harmed. */

@@ -10,13 +10,13 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 /* What tostring() makes of an expression over `conn`. */
@@ -28,7 +28,7 @@ value_of(const char *expression)
 
 	snprintf(body, sizeof(body), "return lunette.deny(tostring(%s))",
 	    expression);
-	o = bench_body(&bench, body);
+	o = policy_bench_body(&bench, body);
 	ck_assert_msg(
 	    o->state == POLICY_DECIDED, "%s: %s", expression, o->message);
 	return o->decision.reason;
@@ -37,7 +37,7 @@ value_of(const char *expression)
 static void
 must_fail(const char *body, const char *message)
 {
-	struct policy_outcome *o = bench_body(&bench, body);
+	struct policy_outcome *o = policy_bench_body(&bench, body);
 
 	ck_assert_msg(o->state == POLICY_FAILED, "%s", body);
 	ck_assert_msg(strstr(o->message, message), "%s: %s", body, o->message);
@@ -153,7 +153,7 @@ END_TEST
 
 START_TEST(a_kept_connection_is_refused)
 {
-	struct policy_outcome *o = bench_try(&bench,
+	struct policy_outcome *o = policy_bench_try(&bench,
 	    "local lunette = require 'lunette'\n"
 	    "local kept, kept_tls\n"
 	    "return function(conn)\n"
@@ -167,7 +167,7 @@ START_TEST(a_kept_connection_is_refused)
 	    "end");
 
 	ck_assert_int_eq(o->state, POLICY_DECIDED);
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
 	ck_assert_ptr_nonnull(
 	    strstr(o->decision.reason, "belongs to another run"));
@@ -186,9 +186,10 @@ END_TEST
 
 START_TEST(log_fields_become_json)
 {
-	bench_body(&bench, "conn:log { text = 'a\"b\\n', list = { 1, 2.5, true "
-			   "}, part = { n = "
-			   "-1 } }");
+	policy_bench_body(&bench,
+	    "conn:log { text = 'a\"b\\n', list = { 1, 2.5, true "
+	    "}, part = { n = "
+	    "-1 } }");
 	ck_assert_uint_eq(bench.log_count, 1);
 	ck_assert_ptr_nonnull(
 	    strstr(bench.log[0], "\"text\":\"a\\\"b\\u000a\""));
@@ -196,7 +197,7 @@ START_TEST(log_fields_become_json)
 	ck_assert_ptr_nonnull(strstr(bench.log[0], "\"part\":{\"n\":-1}"));
 	ck_assert_int_eq(bench.log[0][0], '{');
 	bench.log_count = 0;
-	bench_body(&bench, "conn:log {} conn:log { x = 0/0 }");
+	policy_bench_body(&bench, "conn:log {} conn:log { x = 0/0 }");
 	ck_assert_str_eq(bench.log[0], "{}");
 	ck_assert_str_eq(bench.log[1], "{\"x\":null}");
 }
@@ -224,7 +225,8 @@ END_TEST
 START_TEST(keys_are_tracked)
 {
 	ck_assert_int_eq(
-	    bench_body(&bench, "conn:track('user-1')")->state, POLICY_DECIDED);
+	    policy_bench_body(&bench, "conn:track('user-1')")->state,
+	    POLICY_DECIDED);
 	ck_assert_str_eq(bench.tracked, "user-1");
 	must_fail("conn:track('full')", "too many keys");
 	must_fail("conn:track(5)", "string expected");
@@ -250,7 +252,7 @@ START_TEST(odd_errors_make_one_line)
 
 	bench.conn.sni = span_text("x\nlevel=info msg=\"forged\" %n");
 	for (size_t i = 0; i < ARRAY_COUNT(bodies); i++) {
-		struct policy_outcome *o = bench_body(&bench, bodies[i]);
+		struct policy_outcome *o = policy_bench_body(&bench, bodies[i]);
 
 		ck_assert_int_eq(o->state, POLICY_FAILED);
 		ck_assert_int_eq(o->fault, POLICY_FAULT_ERROR);

@@ -10,13 +10,13 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 /* A script that returns this expression from line 3. */
@@ -26,7 +26,7 @@ decide(const char *expression)
 	char body[2048];
 
 	snprintf(body, sizeof(body), "return %s", expression);
-	return bench_body(&bench, body);
+	return policy_bench_body(&bench, body);
 }
 
 static struct decision *
@@ -113,20 +113,20 @@ START_TEST(an_upstream_means_the_same_each_time)
 	static const char *const means[] = { "10.0.0.5:1", "10.0.0.5:1",
 		"tls://db.example.com:443", "localhost:443", "unix:/run/x" };
 
-	bench_body(&bench, "return { upstream = conn.listener }");
+	policy_bench_body(&bench, "return { upstream = conn.listener }");
 	for (size_t i = 0; i < 4 * ARRAY_COUNT(texts); i++) {
 		size_t at = i % ARRAY_COUNT(texts);
 
 		bench.conn.listener = texts[at];
 		ck_assert_str_eq(
-		    bench_run(&bench)->decision.upstream, means[at]);
+		    policy_bench_run(&bench)->decision.upstream, means[at]);
 	}
 	/* A long one is not remembered and still right. */
 	for (int i = 0; i < 2; i++) {
 		bench.conn.listener =
 		    "a-long-label-of-a-name.another-long-label.example.com:1";
-		ck_assert_str_eq(
-		    bench_run(&bench)->decision.upstream, bench.conn.listener);
+		ck_assert_str_eq(policy_bench_run(&bench)->decision.upstream,
+		    bench.conn.listener);
 	}
 }
 END_TEST
@@ -235,7 +235,7 @@ END_TEST
 
 START_TEST(the_largest_decision_fits)
 {
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "local tags, tlvs = {}, {}\n"
 	    "for i = 1, 32 do tags[('n'):rep(62) .. (9 + i)] = ('v'):rep(256) "
 	    "end\n"
@@ -248,7 +248,7 @@ START_TEST(the_largest_decision_fits)
 	ck_assert_uint_eq(o->decision.tlv_count, 16);
 	ck_assert_uint_eq(strlen(o->decision.reason), 4 * 256);
 	ck_assert_uint_eq(strlen(o->decision.tags[31].value), 256);
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "local tags = {} for i = 1, 33 do tags['n' .. i] = '' end\n"
 	    "return { tags = tags }");
 	ck_assert_int_eq(o->state, POLICY_FAILED);
@@ -294,7 +294,7 @@ START_TEST(decisions_with_metatables_are_refused)
 		struct policy_outcome *o;
 
 		snprintf(body, sizeof(body), "return %s", expressions[i]);
-		o = bench_body(&bench, body);
+		o = policy_bench_body(&bench, body);
 		ck_assert_msg(o->state == POLICY_FAILED, "%s", expressions[i]);
 		ck_assert_msg(strstr(o->message, "without a metatable"),
 		    "%s: %s", expressions[i], o->message);
@@ -304,18 +304,19 @@ END_TEST
 
 START_TEST(the_line_is_the_calls_or_the_definitions)
 {
-	struct policy_outcome *o = bench_body(&bench, "local d\n"
-						      "if conn.sni then\n"
-						      "d = lunette.deny 'x'\n"
-						      "end\n"
-						      "return d");
+	struct policy_outcome *o =
+	    policy_bench_body(&bench, "local d\n"
+				      "if conn.sni then\n"
+				      "d = lunette.deny 'x'\n"
+				      "end\n"
+				      "return d");
 
 	ck_assert_int_eq(o->decision.line, 5);
 	ck_assert_int_eq(o->line, 5);
-	o = bench_body(&bench, "\n\nreturn lunette.deny 'x'");
+	o = policy_bench_body(&bench, "\n\nreturn lunette.deny 'x'");
 	ck_assert_int_eq(o->decision.line, 2);
 	/* An error in what comes back is at the same place. */
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "\n\nlocal d = lunette.forward { upstream = 'nowhere' }\nreturn d");
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_eq(o->line, 5);

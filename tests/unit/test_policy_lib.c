@@ -120,7 +120,7 @@ set_up(void)
 	netset_news_left = netset_adds_left = -1;
 	routes_news_left = routes_adds_left = -1;
 	memset(&pools, 0, sizeof(pools));
-	bench_init(&bench);
+	policy_bench_init(&bench);
 	bench.host.pool_open = count_pool_open;
 	bench.host.pool_close = count_pool_close;
 	bench.host.pool_pick = count_pool_pick;
@@ -129,14 +129,14 @@ set_up(void)
 static void
 tear_down(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 #define HEAD "local lunette = require 'lunette'\n"
 
 START_TEST(a_pool_goes_to_the_host_and_back)
 {
-	struct policy_outcome *o = bench_try(&bench,
+	struct policy_outcome *o = policy_bench_try(&bench,
 	    HEAD "local p = lunette.pool { '10.0.0.1:1',\n"
 		 "  { address = '10.0.0.2:2', weight = 7 },\n"
 		 "  balance = 'hash', health = { every = 1.5, rise = 4 } }\n"
@@ -157,20 +157,21 @@ START_TEST(a_pool_goes_to_the_host_and_back)
 	ck_assert_int_eq(pools.opened, 1);
 	ck_assert_int_eq(pools.closed, 0);
 	/* Loading another script ends the first one's state. */
-	ck_assert(bench_load(&bench, "return function() end"));
+	ck_assert(policy_bench_load(&bench, "return function() end"));
 	ck_assert_int_eq(pools.closed, 1);
 }
 END_TEST
 
 START_TEST(a_script_that_fails_later_gives_its_pools_back)
 {
-	ck_assert(!bench_load(&bench,
+	ck_assert(!policy_bench_load(&bench,
 	    HEAD "lunette.pool { '10.0.0.1:1' }\n"
 		 "lunette.pool { '10.0.0.1:1' }\nerror 'late'"));
 	ck_assert_int_eq(pools.opened, 2);
 	ck_assert_int_eq(pools.closed, 2);
 	pools.refuse = true;
-	ck_assert(!bench_load(&bench, HEAD "lunette.pool { '10.0.0.1:1' }"));
+	ck_assert(
+	    !policy_bench_load(&bench, HEAD "lunette.pool { '10.0.0.1:1' }"));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "no pool today"));
 	ck_assert_int_eq(pools.closed, 2);
 }
@@ -187,14 +188,15 @@ START_TEST(no_memory_for_a_set_refuses_the_script)
 
 	for (size_t i = 0; i < ARRAY_COUNT(counters); i++) {
 		*counters[i] = 0;
-		ck_assert(!bench_load(&bench, script));
+		ck_assert(!policy_bench_load(&bench, script));
 		ck_assert_uint_gt(bench.error.len, 0);
 	}
 	netset_adds_left = 1;
-	ck_assert(!bench_load(&bench, script));
+	ck_assert(!policy_bench_load(&bench, script));
 	routes_adds_left = 1;
-	ck_assert(!bench_load(&bench, script));
-	ck_assert_msg(bench_load(&bench, script), "%s", bench.error.data);
+	ck_assert(!policy_bench_load(&bench, script));
+	ck_assert_msg(
+	    policy_bench_load(&bench, script), "%s", bench.error.data);
 }
 END_TEST
 
@@ -204,16 +206,17 @@ START_TEST(shared_things_survive_a_reload)
 	struct policy_outcome *o;
 
 	bench.settings.shared = shared;
-	o = bench_body(&bench, "lunette.shared('s'):set('k', 'kept')\n"
-			       "return { allow = lunette.rate('r', 0, 1) }");
+	o = policy_bench_body(&bench,
+	    "lunette.shared('s'):set('k', 'kept')\n"
+	    "return { allow = lunette.rate('r', 0, 1) }");
 	ck_assert(o->decision.allow);
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "return { reason = lunette.shared('s'):get 'k',\n"
 	    "allow = lunette.rate('r', 0, 1) }");
 	ck_assert_str_eq(o->decision.reason, "kept");
 	ck_assert(!o->decision.allow);
 	bench.settings.shared = NULL;
-	o = bench_body(&bench, "lunette.shared 's'");
+	o = policy_bench_body(&bench, "lunette.shared 's'");
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	/* No policy that knows it is left. */
 	policy_shared_free(shared);
@@ -255,7 +258,7 @@ START_TEST(log_lines_cannot_be_forged)
 	ck_assert_int_ge(fd, 0);
 	close(fd);
 	ck_assert_int_eq(log_open(&settings), 0);
-	bench_body(&bench,
+	policy_bench_body(&bench,
 	    "lunette.log.info('one\\ntime=x level=error msg=forged',\n"
 	    "  { name = 'a\\nb\"c', n = 5, yes = true })\n"
 	    "lunette.log.warn(('x'):rep(100000), { v = ('y'):rep(100000) })\n"
@@ -280,16 +283,16 @@ START_TEST(as_many_addresses_as_an_answer_has)
 	for (size_t i = 0; i < RESOLVER_MAX_ADDRS; i++)
 		ck_assert_int_eq(
 		    addr_parse(span_text("2001:db8::1"), &answer.addrs[i]), 0);
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "local list, why = lunette.resolve 'a.example'\n"
 	    "return { reason = list and #list .. list[32] or why }");
 	policy_resume(bench.run, &answer);
 	ck_assert_str_eq(o->decision.reason, "322001:db8::1");
 	answer = (struct resolver_answer){ .error = -ETIMEDOUT };
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	policy_resume(bench.run, &answer);
 	ck_assert_str_eq(o->decision.reason, "timeout");
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	policy_resume(bench.run, NULL);
 	ck_assert_str_eq(o->decision.reason, "failed");
 }
@@ -297,7 +300,8 @@ END_TEST
 
 START_TEST(a_sleep_asks_for_its_time)
 {
-	struct policy_outcome *o = bench_body(&bench, "lunette.sleep(0.0015)");
+	struct policy_outcome *o =
+	    policy_bench_body(&bench, "lunette.sleep(0.0015)");
 
 	ck_assert_int_eq(o->state, POLICY_WAITING);
 	ck_assert_int_eq(o->wait, POLICY_WAIT_SLEEP);
@@ -319,9 +323,9 @@ new_bench(struct policy_shared *shared)
 	struct bench *b = calloc(1, sizeof(*b));
 
 	ck_assert_ptr_nonnull(b);
-	bench_init(b);
+	policy_bench_init(b);
 	b->settings.shared = shared;
-	ck_assert(bench_load(b,
+	ck_assert(policy_bench_load(b,
 	    HEAD "return function()\n"
 		 "local s = lunette.shared 's'\n"
 		 "s:incr 'n' s:set('t', 'x', 0.001) s:get 't' s:delete 't'\n"
@@ -366,15 +370,15 @@ START_TEST(states_share_across_threads)
 
 		pthread_join(threads[i], &result);
 		allowed += (size_t)result;
-		bench_fini(benches[i]);
+		policy_bench_fini(benches[i]);
 		free(benches[i]);
 	}
 	ck_assert_uint_eq(allowed, 100);
 	bench.settings.shared = shared;
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "return { reason = tostring(lunette.shared('s'):get 'n') }");
 	ck_assert_int_eq(atoi(o->decision.reason), THREADS * RUNS);
-	ck_assert(bench_load(&bench, "return function() end"));
+	ck_assert(policy_bench_load(&bench, "return function() end"));
 	policy_shared_free(shared);
 }
 END_TEST
@@ -383,12 +387,12 @@ END_TEST
  * is opened with it. */
 START_TEST(a_pools_settings_are_read_raw)
 {
-	ck_assert(!bench_load(&bench,
+	ck_assert(!policy_bench_load(&bench,
 	    HEAD "local made_up = setmetatable({}, { __index = function(t, k)\n"
 		 "if k == 'address' then return '10.0.0.' .. #k end end })\n"
 		 "lunette.pool { made_up }"));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "must be a string"));
-	ck_assert(bench_load(&bench,
+	ck_assert(policy_bench_load(&bench,
 	    HEAD "local s = setmetatable({ '10.0.0.1:1' }, { __index = "
 		 "function(t, k) return k .. 'x' end })\n"
 		 "lunette.pool(s) return function() end"));

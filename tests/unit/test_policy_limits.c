@@ -32,14 +32,14 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 	bench.settings.cpu_ms = CPU_MS;
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 /* The budget, one look late, on a slow machine with a sanitizer. */
@@ -62,16 +62,16 @@ must_stop_after(const char *first, const char *body, enum policy_fault fault)
 	    "do %s end\n"
 	    "return lunette.deny 'went on' end\n",
 	    first, harmless, body);
-	ck_assert_msg(bench_load(&bench, text), "%s", bench.error.data);
+	ck_assert_msg(policy_bench_load(&bench, text), "%s", bench.error.data);
 	bench.conn.listener = "bomb";
 	before = clock_thread_cpu_ns();
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	ck_assert_msg(clock_thread_cpu_ns() - before < MAX_CPU_MS * 1000000ull,
 	    "too slow: %s", body);
 	ck_assert_msg(o->state == POLICY_FAILED, "went on: %s", body);
 	ck_assert_msg(o->fault == fault, "%s: %s", body, o->message);
 	bench.conn.listener = "harmless";
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	ck_assert_msg(
 	    o->state == POLICY_DECIDED, "after %s: %s", body, o->message);
 	ck_assert_str_eq(o->decision.reason, "fine");
@@ -234,17 +234,17 @@ START_TEST(no_string_is_longer_than_4_mib)
 	bench.settings.cpu_ms = 1000;
 	bench.settings.memory_bytes = 64 * 1024 * 1024;
 	bench.settings.run_memory_bytes = 64 * 1024 * 1024;
-	ck_assert(!bench_load(
+	ck_assert(!policy_bench_load(
 	    &bench, "local s = 'x' while true do s = s .. s .. 'y' end"));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "a string of over"));
 	must_stop("local s = 'x' while true do s = s .. s .. 'y' end",
 	    POLICY_FAULT_MEMORY);
 	/* Tables are not strings. */
-	ck_assert(bench_load(&bench,
+	ck_assert(policy_bench_load(&bench,
 	    "local t, u = {}, {} for i = 1, 1e6 do t[i] = i end\n"
 	    "for i = 1, 3e5 do u['k' .. i] = i end\n"
 	    "return function() end"));
-	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+	ck_assert_int_eq(policy_bench_run(&bench)->state, POLICY_DECIDED);
 }
 END_TEST
 
@@ -305,12 +305,13 @@ START_TEST(deep_calls_are_errors)
 		    "local lunette = require 'lunette'\n"
 		    "return function(conn)\n%s%s end",
 		    harmless, bodies[i]);
-		ck_assert_msg(bench_load(&bench, text), "%s", bench.error.data);
+		ck_assert_msg(
+		    policy_bench_load(&bench, text), "%s", bench.error.data);
 		bench.conn.listener = "bomb";
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 		ck_assert_msg(o->state == POLICY_FAILED, "%s", bodies[i]);
 		bench.conn.listener = "harmless";
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 		ck_assert_msg(o->state == POLICY_DECIDED, "after %s: %s",
 		    bodies[i], o->message);
 	}
@@ -324,18 +325,18 @@ START_TEST(deep_nesting_is_refused_at_load)
 	strcpy(text, "return ");
 	for (int i = 0; i < 2000; i++)
 		strcat(text, "(");
-	ck_assert(!bench_load(&bench, text));
+	ck_assert(!policy_bench_load(&bench, text));
 	strcpy(text, "return ");
 	for (int i = 0; i < 2000; i++)
 		strcat(text, "{");
-	ck_assert(!bench_load(&bench, text));
+	ck_assert(!policy_bench_load(&bench, text));
 }
 END_TEST
 
 START_TEST(a_bomb_harms_no_waiting_run)
 {
 	struct policy_run *waiting;
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "if conn.listener == 'bomb' then local t = {} while true do "
 	    "t[#t + 1] = ('x'):rep(9999) .. #t end end\n"
 	    "if conn.listener == 'loop' then while true do end end\n"
@@ -348,7 +349,7 @@ START_TEST(a_bomb_harms_no_waiting_run)
 	bench.run = NULL;
 	for (int i = 0; i < 50; i++) {
 		bench.conn.listener = i % 10 ? "bomb" : "loop";
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 		ck_assert_int_eq(o->state, POLICY_FAILED);
 		ck_assert_int_eq(o->fault,
 		    i % 10 ? POLICY_FAULT_MEMORY : POLICY_FAULT_TIMEOUT);
@@ -364,7 +365,7 @@ END_TEST
 
 START_TEST(a_runs_memory_is_counted_over_its_waits)
 {
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "local t = {}\n"
 	    "while true do t[#t + 1] = ('x'):rep(1000) .. #t\n"
 	    "if #t % 100 == 0 then lunette.sleep(1) end end");
@@ -390,14 +391,14 @@ START_TEST(a_full_state_recovers)
 	/* A leak over many runs fills the state, though no run is too large;
 	 * when the script lets go, the state serves again. */
 	bench.settings.memory_bytes = 4 * 1024 * 1024;
-	o = bench_try(&bench,
+	o = policy_bench_try(&bench,
 	    "local kept = {}\n"
 	    "return function(conn)\n"
 	    "if conn.listener == 'free' then kept = {} return {} end\n"
 	    "kept[#kept + 1] = ('x'):rep(100000) .. #kept\n"
 	    "return {} end");
 	for (int i = 0; i < 200 && !was_full; i++) {
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 		was_full = o->state == POLICY_FAILED;
 	}
 	ck_assert(was_full);
@@ -405,11 +406,11 @@ START_TEST(a_full_state_recovers)
 	ck_assert_ptr_nonnull(strstr(o->message, "edge.policy.memory"));
 	bench.conn.listener = "free";
 	for (int i = 0; i < 10; i++)
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
 	bench.conn.listener = "other";
 	for (int i = 0; i < 3; i++)
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
 }
 END_TEST
@@ -421,13 +422,14 @@ START_TEST(a_state_that_stays_full_is_spent_and_renewed)
 	bool was_full = false;
 
 	bench.settings.memory_bytes = 4 * 1024 * 1024;
-	o = bench_try(&bench, "local kept = {}\n"
-			      "return function(conn)\n"
-			      "kept[#kept + 1] = ('x'):rep(100000) .. #kept\n"
-			      "return {} end");
+	o = policy_bench_try(&bench,
+	    "local kept = {}\n"
+	    "return function(conn)\n"
+	    "kept[#kept + 1] = ('x'):rep(100000) .. #kept\n"
+	    "return {} end");
 	for (int i = 0; i < 200 && !was_full; i++) {
 		ck_assert(!policy_is_spent(bench.policy));
-		o = bench_run(&bench);
+		o = policy_bench_run(&bench);
 		was_full = o->state == POLICY_FAILED;
 	}
 	ck_assert(was_full);
@@ -441,9 +443,10 @@ START_TEST(a_state_that_stays_full_is_spent_and_renewed)
 	policy_free(bench.policy);
 	bench.policy = fresh;
 	bench.run = NULL;
-	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+	ck_assert_int_eq(policy_bench_run(&bench)->state, POLICY_DECIDED);
 	/* What was not loaded by a reload is not loaded now. */
-	bench_write(&bench, "policy.lua", "return function() return {} end");
+	policy_bench_write(
+	    &bench, "policy.lua", "return function() return {} end");
 	ck_assert_ptr_null(policy_renew(bench.policy, &bench.error));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "have changed"));
 }
@@ -452,10 +455,12 @@ END_TEST
 START_TEST(garbage_spends_no_state)
 {
 	bench.settings.memory_bytes = 4 * 1024 * 1024;
-	bench_try(&bench, "return function(conn) local t = {} while true do "
-			  "t[#t + 1] = ('x'):rep(9000) .. #t end end");
+	policy_bench_try(&bench,
+	    "return function(conn) local t = {} while true do "
+	    "t[#t + 1] = ('x'):rep(9000) .. #t end end");
 	for (int i = 0; i < 100; i++) {
-		ck_assert_int_eq(bench_run(&bench)->state, POLICY_FAILED);
+		ck_assert_int_eq(
+		    policy_bench_run(&bench)->state, POLICY_FAILED);
 		policy_collect(bench.policy);
 		ck_assert(!policy_is_spent(bench.policy));
 	}
@@ -468,13 +473,15 @@ START_TEST(without_executable_memory_there_is_no_jit_compiler)
 
 	bench.settings.jit = true;
 	fault_set(&mprotect_fault, 1, EACCES);
-	UNDER_FAULTS(loaded = bench_load(&bench, "return function() end"));
+	UNDER_FAULTS(
+	    loaded = policy_bench_load(&bench, "return function() end"));
 	ck_assert(!loaded);
 	ck_assert_uint_eq(mprotect_fault.hits, 1);
 	ck_assert_msg(strstr(bench.error.data, "edge.policy.jit: "), "%s",
 	    bench.error.data);
 	bench.settings.jit = false;
-	UNDER_FAULTS(loaded = bench_load(&bench, "return function() end"));
+	UNDER_FAULTS(
+	    loaded = policy_bench_load(&bench, "return function() end"));
 	ck_assert(loaded);
 }
 END_TEST
@@ -486,18 +493,19 @@ START_TEST(the_jit_compiler_works_and_gives_up_the_budget)
 	/* edge.policy.jit: a documented loss of protection, so nothing here
 	 * loops for ever; memory is limited all the same. */
 	bench.settings.jit = true;
-	o = bench_body(&bench,
+	o = policy_bench_body(&bench,
 	    "local n = 0 for i = 1, 1e5 do n = n + i % 7 end\n"
 	    "return lunette.deny(conn.sni .. n)");
 	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
 	ck_assert_str_eq(o->decision.reason, "app.example.com300000");
 	for (int i = 0; i < 1000; i++)
-		ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
-	o = bench_body(
+		ck_assert_int_eq(
+		    policy_bench_run(&bench)->state, POLICY_DECIDED);
+	o = policy_bench_body(
 	    &bench, "local t = {} for i = 1, 1e7 do t[i] = { i } end");
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_eq(o->fault, POLICY_FAULT_MEMORY);
-	o = bench_body(&bench, "return lunette.deny(jit)");
+	o = policy_bench_body(&bench, "return lunette.deny(jit)");
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 }
 END_TEST
@@ -506,7 +514,7 @@ START_TEST(a_close_function_has_the_same_limits)
 {
 	struct policy_summary summary = { .reason = "client_closed" };
 
-	bench_try(&bench,
+	policy_bench_try(&bench,
 	    "return { close = function(conn) if conn.listener == 'loop' then "
 	    "while true do end end local t = {} while true do t[#t + 1] = {} "
 	    "end end }");
@@ -514,7 +522,7 @@ START_TEST(a_close_function_has_the_same_limits)
 	policy_close(bench.policy, 0, &bench.conn, &summary);
 	bench.conn.listener = "memory";
 	policy_close(bench.policy, 0, &bench.conn, &summary);
-	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+	ck_assert_int_eq(policy_bench_run(&bench)->state, POLICY_DECIDED);
 }
 END_TEST
 

@@ -71,14 +71,14 @@ __wrap_strdup(const char *s)
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
 	fail_after = -1;
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 START_TEST(a_policy_without_memory_is_refused)
@@ -88,7 +88,7 @@ START_TEST(a_policy_without_memory_is_refused)
 	struct policy *p = NULL;
 	long n;
 
-	bench_write(&bench, "policy.lua",
+	policy_bench_write(&bench, "policy.lua",
 	    "local lunette = require 'lunette'\n"
 	    "local office = lunette.cidrs { '10.0.0.0/8' }\n"
 	    "return { connect = function(conn) end, close = function() end }");
@@ -117,7 +117,7 @@ START_TEST(a_run_without_memory_is_denied)
 		struct policy_run *run;
 
 		/* A policy without a run to use again. */
-		ck_assert(bench_load(&bench,
+		ck_assert(policy_bench_load(&bench,
 		    "local lunette = require 'lunette'\n"
 		    "return function(conn)\n"
 		    "local t = { conn.sni, conn.tls.hello.groups }\n"
@@ -133,7 +133,7 @@ START_TEST(a_run_without_memory_is_denied)
 		    decided || policy_outcome(run)->state == POLICY_FAILED);
 		ck_assert(!decided || !policy_outcome(run)->decision.allow);
 		policy_finish(run);
-		bench_run(&bench);
+		policy_bench_run(&bench);
 		ck_assert_int_eq(
 		    policy_outcome(bench.run)->state, POLICY_DECIDED);
 	}
@@ -144,15 +144,15 @@ END_TEST
 
 START_TEST(a_failing_collection_harms_nothing)
 {
-	bench_body(
+	policy_bench_body(
 	    &bench, "local t = {} for i = 1, 100 do t[i] = conn.sni .. i end");
 	for (int i = 0; i < 300; i++) {
-		bench_run(&bench);
+		policy_bench_run(&bench);
 		fail_after = i % 3;
 		policy_collect(bench.policy);
 		fail_after = -1;
 	}
-	ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+	ck_assert_int_eq(policy_bench_run(&bench)->state, POLICY_DECIDED);
 }
 END_TEST
 
@@ -320,10 +320,10 @@ run_to_the_end(const char *program)
 
 	bench.conn.terminated = false;
 	bench.has_hello = true;
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	for (int i = 0; i < 5 && o->state == POLICY_WAITING; i++) {
 		if (o->wait == POLICY_WAIT_TERMINATE) {
-			o = bench_shake_hands(&bench);
+			o = policy_bench_shake_hands(&bench);
 			continue;
 		}
 		policy_resume(bench.run, NULL);
@@ -353,7 +353,7 @@ START_TEST(random_programs_end)
 	bench.settings.cpu_ms = 1;
 	for (uint32_t seed = 1; seed <= count; seed++) {
 		make_program(&g, seed);
-		if (!bench_load(&bench, program))
+		if (!policy_bench_load(&bench, program))
 			continue;
 		loaded++;
 		run_to_the_end(program);

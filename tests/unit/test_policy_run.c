@@ -7,18 +7,18 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 START_TEST(a_decision_comes_back)
 {
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "if conn.sni ~= 'app.example.com' then return lunette.deny() end\n"
 	    "return lunette.forward { upstream = '10.0.0.5:8080' }");
 
@@ -32,7 +32,7 @@ END_TEST
 
 START_TEST(returning_nothing_decides_nothing)
 {
-	struct policy_outcome *o = bench_body(&bench, "");
+	struct policy_outcome *o = policy_bench_body(&bench, "");
 
 	ck_assert_int_eq(o->state, POLICY_DECIDED);
 	ck_assert(!o->decided);
@@ -42,9 +42,9 @@ END_TEST
 START_TEST(a_run_waits_and_goes_on)
 {
 	struct policy_outcome *o =
-	    bench_body(&bench, "local before = conn.client_ip\n"
-			       "lunette.sleep(0.25)\n"
-			       "return lunette.deny(before)");
+	    policy_bench_body(&bench, "local before = conn.client_ip\n"
+				      "lunette.sleep(0.25)\n"
+				      "return lunette.deny(before)");
 
 	ck_assert_int_eq(o->state, POLICY_WAITING);
 	ck_assert_int_eq(o->wait, POLICY_WAIT_SLEEP);
@@ -58,7 +58,7 @@ END_TEST
 
 START_TEST(a_wait_inside_pcall_goes_on)
 {
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "local ok, why = pcall(function() lunette.sleep(1) error('x', 0) "
 	    "end)\n"
 	    "return lunette.deny(tostring(ok) .. why)");
@@ -73,7 +73,7 @@ END_TEST
 START_TEST(a_name_is_resolved)
 {
 	struct resolver_answer answer = { .count = 1 };
-	struct policy_outcome *o = bench_body(&bench,
+	struct policy_outcome *o = policy_bench_body(&bench,
 	    "local list, why = lunette.resolve('db.example.com')\n"
 	    "return lunette.deny(list and list[1] or why)");
 
@@ -90,17 +90,17 @@ END_TEST
 
 START_TEST(an_error_denies_with_its_line)
 {
-	struct policy_outcome *o = bench_body(&bench, "\nlocal x = nil\n"
-						      "return x.y");
+	struct policy_outcome *o = policy_bench_body(&bench, "\nlocal x = nil\n"
+							     "return x.y");
 
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_eq(o->fault, POLICY_FAULT_ERROR);
 	ck_assert_int_eq(o->line, 5);
 	ck_assert_ptr_nonnull(strstr(o->message, "policy.lua:5:"));
 	/* The state and the run are usable afterwards. */
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	ck_assert_int_eq(o->state, POLICY_FAILED);
-	o = bench_body(&bench, "error('', 0)");
+	o = policy_bench_body(&bench, "error('', 0)");
 	ck_assert_str_eq(o->message, "an error without a message");
 }
 END_TEST
@@ -108,7 +108,7 @@ END_TEST
 START_TEST(retry_gets_the_failure)
 {
 	struct policy_failure failure = { "upstream_refused", 2, "10.0.0.5:1" };
-	struct policy_outcome *o = bench_try(&bench,
+	struct policy_outcome *o = policy_bench_try(&bench,
 	    "return { retry = function(conn, f) return { allow = false,\n"
 	    "reason = f.reason .. f.attempt .. f.upstream .. conn.sni } end }");
 
@@ -131,7 +131,7 @@ START_TEST(close_gets_the_summary_and_may_not_wait)
 		.bytes_out = 7,
 		.duration_us = 1500000 };
 
-	bench_try(&bench,
+	policy_bench_try(&bench,
 	    "local lunette = require 'lunette'\n"
 	    "return { close = function(conn, s)\n"
 	    "local ok = pcall(lunette.sleep, 1)\n"
@@ -150,7 +150,7 @@ END_TEST
 START_TEST(at_most_a_thousand_runs_wait)
 {
 	static struct policy_run *runs[1001];
-	struct policy_outcome *o = bench_body(
+	struct policy_outcome *o = policy_bench_body(
 	    &bench, "lunette.sleep(1) return lunette.deny(conn.sni)");
 
 	ck_assert_int_eq(o->state, POLICY_WAITING);
@@ -170,7 +170,7 @@ START_TEST(at_most_a_thousand_runs_wait)
 		policy_finish(runs[i]);
 	policy_finish(bench.run);
 	bench.run = NULL;
-	o = bench_run(&bench);
+	o = policy_bench_run(&bench);
 	ck_assert_int_eq(o->state, POLICY_WAITING);
 }
 END_TEST
@@ -179,15 +179,16 @@ START_TEST(the_version_follows_scripts_and_modules)
 {
 	char first[POLICY_VERSION_SIZE];
 
-	bench_write(&bench, "part.lua", "return { n = 1 }");
-	bench_try(&bench, "local p = require 'part' return function() end");
+	policy_bench_write(&bench, "part.lua", "return { n = 1 }");
+	policy_bench_try(
+	    &bench, "local p = require 'part' return function() end");
 	ck_assert_uint_eq(strlen(policy_version(bench.policy)), 16);
 	strcpy(first, policy_version(bench.policy));
-	ck_assert(bench_load(
+	ck_assert(policy_bench_load(
 	    &bench, "local p = require 'part' return function() end"));
 	ck_assert_str_eq(policy_version(bench.policy), first);
-	bench_write(&bench, "part.lua", "return { n = 2 }");
-	ck_assert(bench_load(
+	policy_bench_write(&bench, "part.lua", "return { n = 2 }");
+	ck_assert(policy_bench_load(
 	    &bench, "local p = require 'part' return function() end"));
 	ck_assert_str_ne(policy_version(bench.policy), first);
 }
@@ -218,8 +219,8 @@ START_TEST(a_bad_script_is_refused_with_file_and_line)
 
 	bench.settings.memory_bytes = 4 * 1024 * 1024;
 	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
-		ck_assert_msg(
-		    !bench_load(&bench, cases[i].text), "%s", cases[i].text);
+		ck_assert_msg(!policy_bench_load(&bench, cases[i].text), "%s",
+		    cases[i].text);
 		ck_assert_msg(strstr(bench.error.data, cases[i].message),
 		    "%s: %s", cases[i].text, bench.error.data);
 	}
@@ -228,11 +229,12 @@ END_TEST
 
 START_TEST(memory_stays_flat)
 {
-	bench_body(&bench,
+	policy_bench_body(&bench,
 	    "local t = { conn.sni, conn.client_ip, conn.tls.sni }\n"
 	    "return lunette.deny(t[1] .. t[2] .. tostring(t))");
 	for (int i = 0; i < 100000; i++) {
-		ck_assert_int_eq(bench_run(&bench)->state, POLICY_DECIDED);
+		ck_assert_int_eq(
+		    policy_bench_run(&bench)->state, POLICY_DECIDED);
 		if (i % 64 == 0)
 			policy_collect(bench.policy);
 	}

@@ -10,20 +10,20 @@ static struct bench bench;
 static void
 setup(void)
 {
-	bench_init(&bench);
+	policy_bench_init(&bench);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 /* Runs `body`; it must come back with allow = false and reason "ok". */
 static void
 must_hold(const char *body)
 {
-	struct policy_outcome *o = bench_body(&bench, body);
+	struct policy_outcome *o = policy_bench_body(&bench, body);
 
 	ck_assert_msg(
 	    o->state == POLICY_DECIDED, "%s\nfailed: %s", body, o->message);
@@ -36,7 +36,7 @@ must_hold(const char *body)
 static void
 must_fail(const char *body, const char *message)
 {
-	struct policy_outcome *o = bench_body(&bench, body);
+	struct policy_outcome *o = policy_bench_body(&bench, body);
 
 	ck_assert_msg(o->state == POLICY_FAILED, "did not fail: %s", body);
 	ck_assert_msg(
@@ -81,7 +81,7 @@ START_TEST(members_that_are_gone_are_nil)
 		    "reason = gone and 'ok' or 'there' } end",
 		    names[i]);
 		ck_assert_str_eq(
-		    bench_try(&bench, text)->decision.reason, "ok");
+		    policy_bench_try(&bench, text)->decision.reason, "ok");
 	}
 }
 END_TEST
@@ -114,11 +114,11 @@ END_TEST
 START_TEST(globals_are_frozen_after_load)
 {
 	struct policy_outcome *o =
-	    bench_try(&bench, "counter = 0\n"
-			      "function help() return counter end\n"
-			      "return function(conn)\n"
-			      "counter = help() + 1\n"
-			      "end\n");
+	    policy_bench_try(&bench, "counter = 0\n"
+				     "function help() return counter end\n"
+				     "return function(conn)\n"
+				     "counter = help() + 1\n"
+				     "end\n");
 
 	ck_assert_int_eq(o->state, POLICY_FAILED);
 	ck_assert_int_eq(o->line, 4);
@@ -130,13 +130,13 @@ END_TEST
 
 START_TEST(scripts_do_not_share_globals)
 {
-	bench_write(&bench, "part.lua", "leak = 5 return {}");
-	ck_assert(
-	    bench_load(&bench, "require 'part'\n"
-			       "local ok = pcall(function() return leak end)\n"
-			       "return function() return { allow = false, "
-			       "reason = ok and 'leaks' or 'ok' } end"));
-	ck_assert_str_eq(bench_run(&bench)->decision.reason, "ok");
+	policy_bench_write(&bench, "part.lua", "leak = 5 return {}");
+	ck_assert(policy_bench_load(&bench,
+	    "require 'part'\n"
+	    "local ok = pcall(function() return leak end)\n"
+	    "return function() return { allow = false, "
+	    "reason = ok and 'leaks' or 'ok' } end"));
+	ck_assert_str_eq(policy_bench_run(&bench)->decision.reason, "ok");
 }
 END_TEST
 
@@ -147,27 +147,27 @@ START_TEST(require_stays_in_its_folders)
 		"os", "string.buffer", "table.new", "jit.util", "a\\0b",
 		"part.lua", "C:part" };
 
-	bench_write(&bench, "part.lua", "return { n = 'ok' }");
+	policy_bench_write(&bench, "part.lua", "return { n = 'ok' }");
 	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
 		char text[128];
 
 		snprintf(text, sizeof(text), "require '%s'", names[i]);
-		ck_assert_msg(!bench_load(&bench, text), "%s", names[i]);
+		ck_assert_msg(!policy_bench_load(&bench, text), "%s", names[i]);
 		ck_assert_msg(strstr(bench.error.data, "require:"), "%s: %s",
 		    names[i], bench.error.data);
 	}
-	ck_assert(bench_load(&bench,
+	ck_assert(policy_bench_load(&bench,
 	    "local a, b = require 'part', require 'part'\n"
 	    "return function() return { allow = false, reason = a == b and "
 	    "a.n } end"));
-	ck_assert_str_eq(bench_run(&bench)->decision.reason, "ok");
+	ck_assert_str_eq(policy_bench_run(&bench)->decision.reason, "ok");
 	must_fail("require 'part'", "only while the script loads");
 }
 END_TEST
 
 START_TEST(a_file_beside_the_script_is_not_the_library)
 {
-	bench_write(&bench, "lunette.lua", "return { deny = 'mine' }");
+	policy_bench_write(&bench, "lunette.lua", "return { deny = 'mine' }");
 	must_hold("return lunette.deny(type(lunette.deny) == 'function' and "
 		  "'ok' or 'fake')");
 }
@@ -175,16 +175,16 @@ END_TEST
 
 START_TEST(a_module_that_requires_itself_is_refused)
 {
-	bench_write(&bench, "loop.lua", "return require 'loop'");
-	ck_assert(!bench_load(&bench, "require 'loop'"));
+	policy_bench_write(&bench, "loop.lua", "return require 'loop'");
+	ck_assert(!policy_bench_load(&bench, "require 'loop'"));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "requires itself"));
 }
 END_TEST
 
 START_TEST(bytecode_is_never_loaded)
 {
-	bench_write(&bench, "code.lua", "\x1bLJ\x02");
-	ck_assert(!bench_load(&bench, "require 'code'"));
+	policy_bench_write(&bench, "code.lua", "\x1bLJ\x02");
+	ck_assert(!policy_bench_load(&bench, "require 'code'"));
 	ck_assert_ptr_nonnull(strstr(bench.error.data, "bytecode"));
 }
 END_TEST

@@ -53,7 +53,7 @@ tear_down(void)
 static struct policy_settings
 settings(void)
 {
-	static char library[] = SOURCE_FOLDER "/lua";
+	static char library[] = TOP_SRCDIR "/lua";
 	static char *path[] = { library };
 
 	return (struct policy_settings){ .path = path, .path_count = 1 };

@@ -14,14 +14,14 @@ setup(void)
 {
 	struct made *ca = make((struct recipe){ .ca = true });
 
-	bench_init(&bench);
-	bench_write(&bench, "ca.pem", ca->crt);
+	policy_bench_init(&bench);
+	policy_bench_write(&bench, "ca.pem", ca->crt);
 }
 
 static void
 teardown(void)
 {
-	bench_fini(&bench);
+	policy_bench_fini(&bench);
 }
 
 /* The body of a connect function that has `cas` and `other`. */
@@ -35,7 +35,7 @@ run(const char *body)
 	    "local cas, other = lunette.cas 'ca.pem', lunette.cas 'ca.pem'\n"
 	    "return function(conn)\n%s\nend\n",
 	    body);
-	return bench_try(&bench, text);
+	return policy_bench_try(&bench, text);
 }
 
 static struct policy_outcome *
@@ -270,7 +270,7 @@ END_TEST
 static void
 must_not_load(const char *text, const char *message)
 {
-	ck_assert(!bench_load(&bench, text));
+	ck_assert(!policy_bench_load(&bench, text));
 	ck_assert_msg(strstr(bench.error.data, message), "%s: %s", text,
 	    bench.error.data);
 }
@@ -297,7 +297,7 @@ START_TEST(other_cas_are_another_version)
 	snprintf(before, sizeof(before), "%s", policy_version(bench.policy));
 	run("return {}");
 	ck_assert_str_eq(policy_version(bench.policy), before);
-	bench_write(&bench, "ca.pem", ca->crt);
+	policy_bench_write(&bench, "ca.pem", ca->crt);
 	run("return {}");
 	ck_assert_str_ne(policy_version(bench.policy), before);
 }
@@ -331,7 +331,7 @@ START_TEST(a_script_says_how_to_terminate)
 	ck_assert(span_equal(t->alpn, span_of("\2h2", 3)));
 	ck_assert_int_eq(t->auth, CLIENT_AUTH_REQUIRE);
 	ck_assert_uint_eq(trust_ca_count(t->trust), 1);
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_int_eq(o->state, POLICY_DECIDED);
 	ck_assert_str_eq(o->decision.reason, "1.3");
 	ck_assert_ptr_null(o->termination.trust);
@@ -355,7 +355,7 @@ START_TEST(without_an_argument_all_is_the_endpoints)
 		ck_assert_int_eq(o->termination.auth, -1);
 		ck_assert_ptr_null(o->termination.trust);
 		ck_assert_int_eq(
-		    bench_shake_hands(&bench)->state, POLICY_DECIDED);
+		    policy_bench_shake_hands(&bench)->state, POLICY_DECIDED);
 		bench.conn.terminated = false;
 	}
 }
@@ -406,14 +406,14 @@ START_TEST(a_refused_call_may_be_caught)
 
 	ck_assert_ptr_nonnull(o->termination.trust);
 	ck_assert_str_eq(
-	    bench_shake_hands(&bench)->decision.reason, "false1.3");
+	    policy_bench_shake_hands(&bench)->decision.reason, "false1.3");
 }
 END_TEST
 
 START_TEST(tls_is_terminated_once)
 {
 	must_wait("conn:terminate() conn:terminate()");
-	expect_refusal(bench_shake_hands(&bench), "twice",
+	expect_refusal(policy_bench_shake_hands(&bench), "twice",
 	    "conn:terminate: the client's TLS is terminated already");
 	/* In the endpoint's policy, after the edge's. */
 	expect_refusal(run("conn:terminate()"), "again",
@@ -426,9 +426,9 @@ START_TEST(after_a_first_upstream_it_is_too_late)
 	const struct policy_failure failure = { "upstream_unreachable", 1,
 		"10.0.0.1:1" };
 
-	ck_assert_msg(
-	    bench_load(&bench, "return { retry = function(conn, failure)\n"
-			       "conn:terminate() end }"),
+	ck_assert_msg(policy_bench_load(&bench,
+			  "return { retry = function(conn, failure)\n"
+			  "conn:terminate() end }"),
 	    "%s", bench.error.data);
 	bench.run = policy_start(bench.policy, 0, &bench.conn, &failure);
 	expect_refusal(policy_outcome(bench.run), "retry",
@@ -440,7 +440,7 @@ START_TEST(a_close_function_sees_what_was_agreed)
 {
 	const struct policy_summary summary = { .reason = "done" };
 
-	ck_assert_msg(bench_load(&bench,
+	ck_assert_msg(policy_bench_load(&bench,
 			  "return { close = function(conn, summary)\n"
 			  "local ok, why = pcall(conn.terminate, conn)\n"
 			  "conn:log { version = conn.tls.version, why = why }\n"
@@ -517,11 +517,11 @@ START_TEST(the_budget_begins_anew_after_the_handshake)
 	must_wait("local function work(n) for i = 1, n do end end\n"
 		  "work(2e6) conn:terminate() work(2e6)\n"
 		  "return { reason = 'done' }");
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_msg(o->state == POLICY_DECIDED, "%s", o->message);
 	bench.conn.terminated = false;
 	must_wait("conn:terminate() while true do end");
-	o = bench_shake_hands(&bench);
+	o = policy_bench_shake_hands(&bench);
 	ck_assert_int_eq(o->fault, POLICY_FAULT_TIMEOUT);
 }
 END_TEST

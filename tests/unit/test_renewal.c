@@ -172,12 +172,12 @@ struct one {
 static void
 setup(struct one *o)
 {
-	bench_init(&o->bench);
+	renewal_bench_init(&o->bench);
 	o->tickets = tickets_new();
 	ck_assert_ptr_nonnull(o->tickets);
-	o->old = bench_leaf(&o->bench, "a.test");
-	o->new = bench_leaf(&o->bench, "a.test");
-	o->id = bench_add(&o->bench, "a", o->old);
+	o->old = renewal_bench_leaf(&o->bench, "a.test");
+	o->new = renewal_bench_leaf(&o->bench, "a.test");
+	o->id = renewal_bench_add(&o->bench, "a", o->old);
 	o->renewal = NULL;
 }
 
@@ -194,7 +194,7 @@ teardown(struct one *o)
 {
 	renewal_free(o->renewal);
 	tickets_free(o->tickets);
-	bench_fini(&o->bench);
+	renewal_bench_fini(&o->bench);
 }
 
 static bool
@@ -209,11 +209,11 @@ START_TEST(a_pair_is_replaced_by_rename)
 
 	setup(&o);
 	start(&o);
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	WAIT_FOR(serves_leaf(&o, o.new));
 	WAIT_FOR(logged(&o.bench, REPLACED, fingerprint(o.new)) == 1);
 	/* And back. */
-	bench_write(&o.bench, "a", o.old);
+	renewal_bench_write(&o.bench, "a", o.old);
 	WAIT_FOR(serves_leaf(&o, o.old));
 	teardown(&o);
 }
@@ -254,7 +254,7 @@ START_TEST(a_pair_is_replaced_before_it_is_watched)
 	struct one o;
 
 	setup(&o);
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	start(&o);
 	WAIT_FOR(serves_leaf(&o, o.new));
 	teardown(&o);
@@ -267,8 +267,8 @@ START_TEST(links_are_swapped)
 	char crt[600], key[600];
 
 	setup(&o);
-	bench_write(&o.bench, "first", o.old);
-	bench_write(&o.bench, "second", o.new);
+	renewal_bench_write(&o.bench, "first", o.old);
+	renewal_bench_write(&o.bench, "second", o.new);
 	ck_assert_int_eq(unlink(path_of("a.crt")), 0);
 	ck_assert_int_eq(unlink(path_of("a.key")), 0);
 	ck_assert_int_eq(symlink("first.crt", path_of("a.crt")), 0);
@@ -282,7 +282,7 @@ START_TEST(links_are_swapped)
 	ck_assert_int_eq(rename(key, path_of("a.key")), 0);
 	WAIT_FOR(serves_leaf(&o, o.new));
 	/* And what the new links lead to. */
-	bench_write(&o.bench, "second", o.old);
+	renewal_bench_write(&o.bench, "second", o.old);
 	WAIT_FOR(serves_leaf(&o, o.old));
 	teardown(&o);
 }
@@ -298,7 +298,7 @@ START_TEST(files_go_and_come_again)
 	ck_assert_int_eq(unlink(path_of("a.key")), 0);
 	WAIT_FOR(logged(&o.bench, "the old one stays", "a.crt") >= 1);
 	ck_assert(serves_leaf(&o, o.old));
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	WAIT_FOR(serves_leaf(&o, o.new));
 	teardown(&o);
 }
@@ -312,10 +312,10 @@ START_TEST(a_failure_is_not_for_ever)
 	struct made *other;
 
 	setup(&o);
-	bench_trust(&o.bench, "cas.pem");
+	renewal_bench_trust(&o.bench, "cas.pem");
 	other = make((struct recipe){ .ca = true, .common_name = "other" });
-	bench_write(&o.bench, "a", o.new);
-	bench_write_file(
+	renewal_bench_write(&o.bench, "a", o.new);
+	renewal_bench_write_file(
 	    &o.bench, "cas.pem", join(o.bench.ca->crt, other->crt, NULL));
 	atomic_store(&threads_cannot_open, true);
 	start(&o);
@@ -338,9 +338,9 @@ START_TEST(there_is_no_inotify)
 	start(&o);
 	WAIT_FOR(logged(&o.bench, "cannot be watched", NULL) == 1);
 	for (int i = 0; i < 3; i++) {
-		bench_write(&o.bench, "a", o.new);
+		renewal_bench_write(&o.bench, "a", o.new);
 		WAIT_FOR(serves_leaf(&o, o.new));
-		bench_write(&o.bench, "a", o.old);
+		renewal_bench_write(&o.bench, "a", o.old);
 		WAIT_FOR(serves_leaf(&o, o.old));
 	}
 	ck_assert_uint_eq(logged(&o.bench, "cannot be watched", NULL), 1);
@@ -355,19 +355,19 @@ START_TEST(a_folder_is_watched)
 	char folder[600];
 
 	setup(&o);
-	b = bench_leaf(&o.bench, "b.test");
+	b = renewal_bench_leaf(&o.bench, "b.test");
 	snprintf(folder, sizeof(folder), "%s", path_of("folder"));
 	o.bench.folders[0].path = folder;
 	o.bench.snapshot.certificate_folder_count = 1;
 	start(&o);
 	/* It does not even exist yet. */
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	bench_write(&o.bench, "folder/b", b);
+	renewal_bench_write(&o.bench, "folder/b", b);
 	WAIT_FOR(serves_name(&o.bench, "b.test") != NULL);
 	ck_assert_str_eq(serves_name(&o.bench, "b.test"), fingerprint(b));
 	/* What came into it is watched too. */
-	b = bench_leaf(&o.bench, "c.test");
-	bench_write(&o.bench, "folder/b", b);
+	b = renewal_bench_leaf(&o.bench, "c.test");
+	renewal_bench_write(&o.bench, "folder/b", b);
 	WAIT_FOR(serves_name(&o.bench, "c.test") != NULL);
 	ck_assert_ptr_null(serves_name(&o.bench, "b.test"));
 	/* And goes on serving when it has gone. */
@@ -385,19 +385,19 @@ START_TEST(a_thousand_at_once)
 	char name[16];
 
 	setup(&o);
-	leaf = bench_leaf(&o.bench, "old.test");
+	leaf = renewal_bench_leaf(&o.bench, "old.test");
 	for (int i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "%d", i);
-		bench_add(&o.bench, name, leaf);
+		renewal_bench_add(&o.bench, name, leaf);
 	}
-	leaf = bench_leaf(&o.bench, "new.test");
+	leaf = renewal_bench_leaf(&o.bench, "new.test");
 	start(&o);
 	/* While they are written nothing settles: on a busy machine the fast
 	 * clock would have all of them looked at after every few. */
 	atomic_store(&stopped_ms, clock_ms());
 	for (int i = 0; i < 1000; i++) {
 		snprintf(name, sizeof(name), "%d", i);
-		bench_write(&o.bench, name, leaf);
+		renewal_bench_write(&o.bench, name, leaf);
 	}
 	atomic_store(&stopped_ms, 0);
 	for (size_t i = 0; i < 1000; i++)
@@ -416,16 +416,16 @@ START_TEST(trust_is_read_again)
 	struct made *other;
 
 	setup(&o);
-	t = bench_trust(&o.bench, "cas.pem");
+	t = renewal_bench_trust(&o.bench, "cas.pem");
 	trust_digest(t, before);
 	other = make((struct recipe){ .ca = true, .common_name = "other" });
 	start(&o);
-	bench_write_file(&o.bench, "cas.pem", "nonsense");
+	renewal_bench_write_file(&o.bench, "cas.pem", "nonsense");
 	WAIT_FOR(
 	    logged(&o.bench, "CAs and CRLs not read again", "cas.pem") == 1);
 	trust_digest(t, after);
 	ck_assert_mem_eq(before, after, sizeof(before));
-	bench_write_file(
+	renewal_bench_write_file(
 	    &o.bench, "cas.pem", join(o.bench.ca->crt, other->crt, NULL));
 	WAIT_FOR(logged(&o.bench, "CAs and CRLs replaced", "cas=2") == 1);
 	trust_digest(t, after);
@@ -442,17 +442,18 @@ START_TEST(trust_is_shared)
 	struct made *other;
 
 	setup(&o);
-	bench_trust(b, "other.pem");
-	b->endpoints[1].upstream_tls.trust = bench_trust(b, "cas.pem");
+	renewal_bench_trust(b, "other.pem");
+	b->endpoints[1].upstream_tls.trust = renewal_bench_trust(b, "cas.pem");
 	b->endpoints[0].upstream_tls.trust = b->endpoints[1].termination.trust;
 	other = make((struct recipe){ .ca = true, .common_name = "other" });
 	start(&o);
-	bench_write_file(b, "cas.pem", "nonsense");
+	renewal_bench_write_file(b, "cas.pem", "nonsense");
 	WAIT_FOR(logged(b, "CAs and CRLs not read again", "cas.pem") == 1);
-	bench_write_file(b, "cas.pem", "nonsense");
-	bench_write(b, "a", o.new);
+	renewal_bench_write_file(b, "cas.pem", "nonsense");
+	renewal_bench_write(b, "a", o.new);
 	WAIT_FOR(serves_leaf(&o, o.new));
-	bench_write_file(b, "cas.pem", join(b->ca->crt, other->crt, NULL));
+	renewal_bench_write_file(
+	    b, "cas.pem", join(b->ca->crt, other->crt, NULL));
 	WAIT_FOR(logged(b, "CAs and CRLs replaced", "cas=2") == 1);
 	ck_assert_uint_eq(logged(b, "CAs and CRLs replaced", NULL), 1);
 	ck_assert_uint_eq(
@@ -523,7 +524,7 @@ START_TEST(ticket_keys_are_read_again)
 	WAIT_FOR(sealing_key(&o) == 1);
 	write_ticket_key(2);
 	WAIT_FOR(sealing_key(&o) == 2);
-	bench_write_file(&o.bench, "tickets", "too short");
+	renewal_bench_write_file(&o.bench, "tickets", "too short");
 	/* A change that comes while files are looked at may be told twice. */
 	WAIT_FOR(logged(&o.bench, "ticket keys not replaced", NULL) >= 1);
 	ck_assert_int_eq(sealing_key(&o), 2);
@@ -541,7 +542,7 @@ START_TEST(ticket_keys_are_rotated)
 	sealing_name(&o, before);
 	start(&o);
 	/* The first round is over when the second pair has been looked at. */
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	WAIT_FOR(serves_leaf(&o, o.new));
 	ck_assert(!seals_otherwise(&o, before));
 	atomic_store(&passed_ms, UINT64_C(1000) * (TICKET_ROTATION_S + 60));
@@ -559,19 +560,19 @@ START_TEST(a_reload_switches)
 
 	setup(&o);
 	start(&o);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	renewal_switch(o.renewal, &next.generation);
-	bench_copy(&o.bench, &last);
+	renewal_bench_copy(&o.bench, &last);
 	renewal_switch(o.renewal, &last.generation);
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	WAIT_FOR(!strcmp(serves(&last, o.id), fingerprint(o.new)));
 	/* The older ones are let go. */
 	WAIT_FOR(atomic_load(&o.bench.generation.refs) == 1);
 	ck_assert_uint_eq(atomic_load(&next.generation.refs), 1);
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	bench_copy_fini(&next);
-	bench_copy_fini(&last);
+	renewal_bench_copy_fini(&next);
+	renewal_bench_copy_fini(&last);
 	teardown(&o);
 }
 END_TEST
@@ -584,14 +585,14 @@ START_TEST(many_reloads)
 
 	setup(&o);
 	start(&o);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	for (int i = 0; i < 100; i++) {
 		renewal_switch(o.renewal, &o.bench.generation);
 		renewal_switch(o.renewal, &next.generation);
 	}
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	teardown(&o);
 }
 END_TEST
@@ -620,7 +621,7 @@ nobody_asks_again(
 {
 	struct made *leaf = leaf_to_staple(o, r);
 
-	bench_write(&o->bench, "b", leaf);
+	renewal_bench_write(&o->bench, "b", leaf);
 	WAIT_FOR(serves_stapled(b, id, leaf));
 	ck_assert_uint_eq(atomic_load(&r->asked), 2);
 }
@@ -634,18 +635,18 @@ START_TEST(staples_outlive_a_reload)
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
+	id = renewal_bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
 	start(&o);
 	WAIT_FOR(is_stapled(&o.bench, id));
 	WAIT_FOR(logged(&o.bench, "OCSP answer stapled", NULL) == 1);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	ck_assert(!is_stapled(&next, id));
 	renewal_switch(o.renewal, &next.generation);
 	ck_assert(is_stapled(&next, id));
 	nobody_asks_again(&o, &r, &next, id);
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	responder_fini(&r);
 	teardown(&o);
 }
@@ -679,7 +680,7 @@ START_TEST(one_certificate_is_asked_for_once)
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
+	id = renewal_bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
 	second = add_label(&o.bench, label, id);
 	start(&o);
 	WAIT_FOR(is_stapled(&o.bench, second));
@@ -703,11 +704,11 @@ START_TEST(who_is_replaced_is_stapled_anew)
 
 	setup(&o);
 	responder_init(&r, &o.bench);
-	id = bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
+	id = renewal_bench_add(&o.bench, "b", leaf_to_staple(&o, &r));
 	start(&o);
 	WAIT_FOR(is_stapled(&o.bench, id));
 	leaf = leaf_to_staple(&o, &r);
-	bench_write(&o.bench, "b", leaf);
+	renewal_bench_write(&o.bench, "b", leaf);
 	WAIT_FOR(serves_stapled(&o.bench, id, leaf));
 	WAIT_FOR(logged(&o.bench, REPLACED, "b.crt") == 1);
 	renewal_free(o.renewal);
@@ -756,10 +757,10 @@ START_TEST(who_runs_out_is_told_of)
 	    .names = "DNS:b.test",
 	    .not_before = -MADE_DAY,
 	    .not_after = 5 * MADE_DAY });
-	bench_add(&o.bench, "b", leaf);
+	renewal_bench_add(&o.bench, "b", leaf);
 	start(&o);
 	WAIT_FOR(told("certificate_expiring.v0", fingerprint(leaf)) == 1);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	renewal_switch(o.renewal, &next.generation);
 	WAIT_FOR(atomic_load(&o.bench.generation.refs) == 1);
 	/* One that comes later is found by the next round. */
@@ -767,12 +768,12 @@ START_TEST(who_runs_out_is_told_of)
 	    .names = "DNS:b.test",
 	    .not_before = -MADE_DAY,
 	    .not_after = 2 * MADE_DAY });
-	bench_write(&next, "b", leaf);
+	renewal_bench_write(&next, "b", leaf);
 	WAIT_FOR(told("certificate_expiring.v0", fingerprint(leaf)) == 1);
 	ck_assert_uint_eq(told("certificate_expiring.v0", NULL), 2);
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	teardown(&o);
 }
 END_TEST
@@ -784,17 +785,17 @@ START_TEST(a_reload_without_memory)
 
 	setup(&o);
 	start(&o);
-	bench_copy(&o.bench, &next);
+	renewal_bench_copy(&o.bench, &next);
 	atomic_store(&threads_are_short, true);
 	renewal_switch(o.renewal, &next.generation);
 	WAIT_FOR(logged(&o.bench, "no memory to keep the new", NULL) > 0);
 	atomic_store(&threads_are_short, false);
 	/* It is tried again without being told. */
-	bench_write(&o.bench, "a", o.new);
+	renewal_bench_write(&o.bench, "a", o.new);
 	WAIT_FOR(!strcmp(serves(&next, o.id), fingerprint(o.new)));
 	renewal_free(o.renewal);
 	o.renewal = NULL;
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	teardown(&o);
 }
 END_TEST
@@ -809,9 +810,9 @@ START_TEST(it_starts_without_memory)
 
 	setup(&o);
 	responder_init(&responder, &o.bench);
-	bench_trust(&o.bench, "cas.pem");
-	bench_add(&o.bench, "b", leaf_to_staple(&o, &responder));
-	bench_copy(&o.bench, &next);
+	renewal_bench_trust(&o.bench, "cas.pem");
+	renewal_bench_add(&o.bench, "b", leaf_to_staple(&o, &responder));
+	renewal_bench_copy(&o.bench, &next);
 	for (unsigned every = 1; every < 40; every++) {
 		fault_set(&malloc_fault, every, ENOMEM);
 		fault_set(&calloc_fault, every, ENOMEM);
@@ -828,7 +829,7 @@ START_TEST(it_starts_without_memory)
 	ck_assert_uint_gt(started, 0);
 	ck_assert_uint_lt(started, 39);
 	responder_fini(&responder);
-	bench_copy_fini(&next);
+	renewal_bench_copy_fini(&next);
 	teardown(&o);
 }
 END_TEST

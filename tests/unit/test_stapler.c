@@ -77,7 +77,7 @@ new_certificate(const struct one *o, const char *url)
 static void
 setup(struct one *o)
 {
-	bench_init(&o->bench);
+	renewal_bench_init(&o->bench);
 	responder_init(&o->responder, &o->bench);
 	o->stapler = stapler_new();
 	ck_assert_ptr_nonnull(o->stapler);
@@ -92,7 +92,7 @@ teardown(struct one *o)
 	stapler_free(o->stapler);
 	certificate_put(o->a);
 	certificate_put(o->b);
-	bench_fini(&o->bench);
+	renewal_bench_fini(&o->bench);
 }
 
 static unsigned
