@@ -35,6 +35,8 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \
 	tests/unit/test_authority \
 	tests/unit/test_balance tests/unit/test_certificate \
 	tests/unit/test_digest tests/unit/test_edge \
+	tests/unit/test_edge_auth tests/unit/test_edge_calls \
+	tests/unit/test_edge_data \
 	tests/unit/test_edge_policy tests/unit/test_engine_faults \
 	tests/unit/test_event tests/unit/test_expiry tests/unit/test_hash \
 	tests/unit/test_health tests/unit/test_journal tests/unit/test_keyring \
@@ -52,7 +54,9 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \
 	tests/unit/test_trust tests/unit/test_upstream \
 	tests/unit/test_web_bounds tests/unit/test_web_server
 
+EXTRA_DIST += tests/tsan.suppressions
 check-tsan: tsan/Makefile
+	export TSAN_OPTIONS="suppressions=$(abs_top_srcdir)/tests/tsan.suppressions"; \
 	cd tsan && status=0; \
 	$(CHECK_SANITIZED) check check_PROGRAMS='$(THREADED_TESTS)' \
 		TESTS='$(THREADED_TESTS)' || status=1; \

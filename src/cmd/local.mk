@@ -33,6 +33,7 @@ libcmd_a_SOURCES = \
 	src/cmd/screen.c src/cmd/screen.h \
 	src/cmd/scripts.c src/cmd/scripts.h \
 	src/cmd/sink.c src/cmd/sink.h \
+	src/cmd/successor.c src/cmd/successor.h \
 	src/cmd/tls_tree.c src/cmd/tls_tree.h \
 	src/cmd/usage.c src/cmd/usage.h
 

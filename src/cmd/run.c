@@ -171,6 +171,16 @@ reload(struct run *r)
 }
 
 static void
+drain(struct run *r, const char *why)
+{
+	r->draining = true;
+	edge_drain(r->edge);
+	/* Who reads this may rely on the listeners' being closed. */
+	LOG_INFO("draining", LOG_TEXT("signal", why),
+	    LOG_INT("at_most_ms", r->snapshot->timeouts.drain_ms));
+}
+
+static void
 drain_or_stop(struct run *r, const char *why)
 {
 	if (r->draining) {
@@ -178,12 +188,65 @@ drain_or_stop(struct run *r, const char *why)
 		r->stop = true;
 		return;
 	}
-	r->draining = true;
 	notify_send("STOPPING=1\nSTATUS=draining");
-	edge_drain(r->edge);
-	/* Who reads this may rely on the listeners' being closed. */
-	LOG_INFO("draining", LOG_TEXT("signal", why),
-	    LOG_INT("at_most_ms", r->snapshot->timeouts.drain_ms));
+	drain(r, why);
+}
+
+/* --- a successor --- */
+
+/* Why none can be started; NULL: one can. */
+static const char *
+against_successor(const struct run *r)
+{
+	if (!r->kind->has_listeners)
+		return "an agent has no listeners to pass on; restart it: it "
+		       "keeps its names";
+	if (r->source->screen)
+		return "the status screen stays with this process";
+	if (r->draining)
+		return "draining";
+	if (r->successor.fd >= 0)
+		return "one is starting already";
+	return NULL;
+}
+
+static void
+hand_over(struct run *r)
+{
+	const char *why = against_successor(r);
+	int err = why == NULL ? successor_start(&r->successor, r->edge) : 0;
+
+	if (why != NULL)
+		LOG_WARN("no successor is started", LOG_TEXT("error", why));
+	else if (err < 0)
+		LOG_ERROR("no successor can be started", LOG_ERRNO(-err));
+	else
+		LOG_INFO("a successor is starting",
+		    LOG_INT("successor", r->successor.pid));
+}
+
+/* Until it serves, this process does; then the service manager's main process
+ * is the other one, and this one lets its connections finish. */
+static void
+hear_successor(struct run *r)
+{
+	char storage[64];
+	struct text state;
+
+	if (!successor_serves(&r->successor)) {
+		LOG_ERROR("the successor has failed, this process goes on; "
+			  "its log or standard error says why",
+		    LOG_INT("successor", r->successor.pid));
+		return;
+	}
+	LOG_INFO(
+	    "the successor serves", LOG_INT("successor", r->successor.pid));
+	text_init(&state, storage, sizeof(storage));
+	text_addf(&state, "MAINPID=%d", (int)r->successor.pid);
+	notify_send(state.data);
+	r->watchdog_ms = 0;
+	if (!r->draining)
+		drain(r, "USR2");
 }
 
 static void
@@ -216,9 +279,7 @@ on_signal(struct run *r, uint32_t number)
 		reopen(r);
 		break;
 	case SIGUSR2:
-		LOG_WARN("ignored: a new binary cannot take over in this "
-			 "version; restart instead",
-		    LOG_TEXT("signal", "USR2"));
+		hand_over(r);
 		break;
 	default: /* WINCH: the next picture has the new size */
 		break;
@@ -262,21 +323,25 @@ next_timeout(const struct run *r)
 static bool
 serve(struct run *r)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[] = {
 		{ .fd = r->signal_fd, .events = POLLIN },
 		{ .fd = -1, .events = POLLIN },
 		{ .fd = r->refused_fd, .events = POLLIN },
+		{ .fd = -1, .events = POLLIN },
 	};
 
 	while (!r->stop) {
 		draw(r);
 		if (r->draining)
 			fds[1].fd = edge_drained_fd(r->edge);
+		fds[3].fd = r->successor.fd;
 		if (poll(fds, ARRAY_COUNT(fds), next_timeout(r)) < 0 &&
 		    errno != EINTR)
 			ASSERT(errno == ENOMEM);
 		if (r->watchdog_ms > 0)
 			notify_send("WATCHDOG=1");
+		if (fds[3].fd >= 0 && fds[3].revents != 0)
+			hear_successor(r);
 		take_signals(r);
 		if (r->draining && fds[1].fd >= 0 && fds[1].revents != 0)
 			r->stop = true;
@@ -321,6 +386,7 @@ announce(struct run *r)
 	if (err != 0)
 		LOG_WARN("cannot tell the service manager", LOG_ERRNO(-err));
 	r->watchdog_ms = notify_watchdog_ms();
+	inherit_tell_ready(&r->inherited);
 }
 
 /* Everything that is done once the engine runs. */
@@ -356,6 +422,17 @@ run_started(struct run *r)
 	return EXIT_FAILED;
 }
 
+static void
+warn_of_unused_sockets(struct run *r)
+{
+	size_t count = inherit_close_rest(&r->inherited);
+
+	if (count > 0)
+		LOG_WARN("sockets were passed that no listener of the "
+			 "configuration is for: closed",
+		    LOG_INT("count", count));
+}
+
 static int
 start(struct run *r)
 {
@@ -364,9 +441,12 @@ start(struct run *r)
 	struct text error;
 
 	text_init(&error, storage, sizeof(storage));
-	if (sinks_open(r->snapshot, &sinks, &error) == 0 &&
-	    r->kind->start(r, sinks, &error))
+	if (inherit_take(&r->inherited, &error) == 0 &&
+	    sinks_open(r->snapshot, &sinks, &error) == 0 &&
+	    r->kind->start(r, sinks, &error)) {
+		warn_of_unused_sockets(r);
 		return EXIT_DONE;
+	}
 	say_error("%s", error.data);
 	return EXIT_FAILED;
 }
@@ -403,6 +483,9 @@ run_logged(struct run *r)
 			r->kind->finish(r);
 		LOG_INFO("stopped", LOG_INT("pid", getpid()));
 	}
+	inherit_fini(&r->inherited);
+	if (r->successor.fd >= 0)
+		close(r->successor.fd);
 	close(r->signal_fd);
 	return code;
 }
@@ -449,7 +532,9 @@ run_process(const struct run_source *source, const struct run_kind *kind)
 	struct run r = { .source = source,
 		.kind = kind,
 		.signal_fd = -1,
-		.refused_fd = -1 };
+		.refused_fd = -1,
+		.inherited.ready_fd = -1,
+		.successor.fd = -1 };
 	struct problems *p = problems_new();
 
 	if (p == NULL) {

@@ -8,6 +8,7 @@
 #ifndef CMD_RUN_H
 #define CMD_RUN_H
 
+#include "cmd/successor.h"
 #include "config/snapshot.h"
 #include "engine/edge.h"
 
@@ -31,6 +32,8 @@ struct run {
 	void *part;		   /* what else its kind has made */
 	int refused_fd; /* readable: it cannot go on; -1: that never is */
 	struct screen *screen; /* NULL: log lines */
+	struct inherit inherited;
+	struct successor successor;
 	int signal_fd;
 	uint64_t watchdog_ms; /* 0: nobody waits for us */
 	bool draining;
@@ -39,6 +42,7 @@ struct run {
 
 struct run_kind {
 	const char *section; /* "edge" or "agent", whose keys are told of */
+	bool has_listeners;  /* that may be inherited and passed on */
 	/* Makes `r->edge`; takes the sinks. False with one line in `error`, and
 	 * nothing left behind. */
 	bool (*start)(

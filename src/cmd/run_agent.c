@@ -121,7 +121,9 @@ start_agent(struct run *r, struct journal_sink *sinks, struct text *error)
 		sinks_free(sinks);
 		return false;
 	}
-	r->edge = edge_new(r->snapshot, sinks, agent_host(p->agent), error);
+	r->edge = edge_new(r->snapshot, sinks,
+	    &(struct edge_surroundings){ .tunnel = agent_host(p->agent) },
+	    error);
 	if (r->edge == NULL) {
 		part_free(p);
 		return false;

@@ -38,7 +38,12 @@ start_edge(struct run *r, struct journal_sink *sinks, struct text *error)
 		sinks_free(sinks);
 		return false;
 	}
-	r->edge = edge_new(r->snapshot, sinks, edge_tunnel_host(tunnel), error);
+	r->edge = edge_new(r->snapshot, sinks,
+	    &(struct edge_surroundings){
+		.tunnel = edge_tunnel_host(tunnel),
+		.inherited = &r->inherited,
+	    },
+	    error);
 	if (r->edge == NULL) {
 		edge_tunnel_free(tunnel);
 		advice_listen(r->snapshot, r->source->from_flags, error);
@@ -78,6 +83,7 @@ run_edge(const struct run_source *source)
 {
 	static const struct run_kind kind = {
 		.section = "edge",
+		.has_listeners = true,
 		.start = start_edge,
 		.finish = finish_edge,
 		.prepare = prepare_edge,

@@ -183,6 +183,11 @@ static bool
 make_listeners(struct edge *e, struct next *n, struct text *error)
 {
 	struct snapshot *s = n->generation->snapshot;
+	const struct listener_sources sources = {
+		.old = e->listeners,
+		.old_count = e->listener_count,
+		.inherited = e->inherited,
+	};
 
 	n->listeners = calloc(s->listen_count + 1, sizeof(struct listener *));
 	if (!n->listeners) {
@@ -190,8 +195,7 @@ make_listeners(struct edge *e, struct next *n, struct text *error)
 		return false;
 	}
 	for (size_t i = 0; i < s->listen_count; i++) {
-		n->listeners[i] =
-		    listener_new(s, i, e->listeners, e->listener_count, error);
+		n->listeners[i] = listener_new(s, i, &sources, error);
 		if (!n->listeners[i])
 			return false;
 		n->listener_count++;
@@ -418,12 +422,13 @@ free_sinks(struct journal_sink *sinks)
 
 struct edge *
 edge_new(struct snapshot *s, struct journal_sink *sinks,
-    const struct tunnel_host *tunnel, struct text *error)
+    const struct edge_surroundings *around, struct text *error)
 {
 	struct edge *e = calloc(1, sizeof(*e));
 
 	if (e) {
-		e->tunnel = tunnel;
+		e->tunnel = around->tunnel;
+		e->inherited = around->inherited;
 		e->drained_fd = e->vault.keylog_fd = -1;
 		pthread_mutex_init(&e->recent_lock, NULL);
 		atomic_init(&e->wants_events, sinks != NULL);
@@ -435,10 +440,12 @@ edge_new(struct snapshot *s, struct journal_sink *sinks,
 		free(e);
 		return NULL;
 	}
-	if (build(e, s, error))
-		return e;
-	edge_free(e);
-	return NULL;
+	if (!build(e, s, error)) {
+		edge_free(e);
+		return NULL;
+	}
+	e->inherited = NULL;
+	return e;
 }
 
 int
@@ -589,6 +596,13 @@ edge_listener_addr(const struct edge *e, size_t i, struct addr *out)
 {
 	ASSERT(i < e->listener_count);
 	*out = e->listeners[i]->bound;
+}
+
+int
+edge_listener_fd(const struct edge *e, size_t i)
+{
+	ASSERT(i < e->listener_count);
+	return e->listeners[i]->fd;
 }
 
 static void

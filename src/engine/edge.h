@@ -12,15 +12,23 @@
 #include "config/snapshot.h"
 #include "engine/journal.h"
 #include "engine/tunnel_host.h"
+#include "sys/inherit.h"
 
 struct edge;
 
+/* What it meets; NULL: there is none. */
+struct edge_surroundings {
+	const struct tunnel_host *tunnel; /* outlives the edge */
+	struct inherit
+	    *inherited; /* listeners are picked of it; for edge_new */
+};
+
 /*
- * Takes the sinks whatever happens; takes a reference on the snapshot; `tunnel`
- * (NULL: there is none) outlives the edge. NULL with one clear line in `error`.
+ * Takes the sinks whatever happens; takes a reference on the snapshot. NULL
+ * with one clear line in `error`.
  */
 struct edge *edge_new(struct snapshot *s, struct journal_sink *sinks,
-    const struct tunnel_host *tunnel, struct text *error);
+    const struct edge_surroundings *around, struct text *error);
 
 /* Builds everything new beside what runs and switches only if all of it works.
  * 0, or -1 with `error` filled and nothing changed. Takes the sinks. */
@@ -42,6 +50,8 @@ void edge_free(struct edge *e);
 /* The addresses that are listened on, in the snapshot's order. */
 size_t edge_listener_count(const struct edge *e);
 void edge_listener_addr(const struct edge *e, size_t i, struct addr *out);
+/* To be passed on; -1 once the edge drains. Lent. */
+int edge_listener_fd(const struct edge *e, size_t i);
 
 /* For the tunnel; they live as long as the edge. Any thread. */
 struct registry;

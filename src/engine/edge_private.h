@@ -29,6 +29,7 @@ struct edge {
 	struct pools *pools;
 	struct registry *registry;
 	const struct tunnel_host *tunnel; /* lent; NULL: none */
+	struct inherit *inherited;	  /* until it is built; NULL: none */
 	struct policy_shared *shared;
 	struct tally *clients; /* connections by client address */
 	struct tally *active;  /* connections by policy key */

@@ -43,12 +43,14 @@ listens_on(const struct listener *l, const struct addr *wanted)
 
 /* The one in the same place first: several may have asked for port 0. */
 static struct listener *
-find_old(const struct addr *wanted, size_t index, struct listener *const *old,
-    size_t count)
+find_old(const struct addr *wanted, size_t index,
+    const struct listener_sources *sources)
 {
-	if (index < count && listens_on(old[index], wanted))
+	struct listener *const *old = sources->old;
+
+	if (index < sources->old_count && listens_on(old[index], wanted))
 		return old[index];
-	for (size_t i = 0; i < count && wanted->port != 0; i++)
+	for (size_t i = 0; i < sources->old_count && wanted->port != 0; i++)
 		if (listens_on(old[i], wanted))
 			return old[i];
 	return NULL;
@@ -56,20 +58,22 @@ find_old(const struct addr *wanted, size_t index, struct listener *const *old,
 
 static int
 open_socket(const struct addr *wanted, size_t index,
-    struct listener *const *old, size_t count)
+    const struct listener_sources *sources)
 {
-	struct listener *same = find_old(wanted, index, old, count);
-	int fd;
+	struct listener *same = find_old(wanted, index, sources);
+	int fd = -1;
 
+	if (!same && sources->inherited)
+		fd = inherit_pick(sources->inherited, wanted);
 	if (!same)
-		return socket_listen(wanted);
+		return fd >= 0 ? fd : socket_listen(wanted);
 	fd = fcntl(same->fd, F_DUPFD_CLOEXEC, 0);
 	return fd < 0 ? -errno : fd;
 }
 
 struct listener *
-listener_new(struct snapshot *s, size_t index, struct listener *const *old,
-    size_t old_count, struct text *error)
+listener_new(struct snapshot *s, size_t index,
+    const struct listener_sources *sources, struct text *error)
 {
 	const struct listen_settings *settings = &s->listens[index];
 	struct listener *l = calloc(1, sizeof(*l));
@@ -78,7 +82,7 @@ listener_new(struct snapshot *s, size_t index, struct listener *const *old,
 		text_add(error, "no memory for a listener");
 		return NULL;
 	}
-	l->fd = open_socket(&settings->addr, index, old, old_count);
+	l->fd = open_socket(&settings->addr, index, sources);
 	if (l->fd < 0 || socket_local_addr(l->fd, &l->bound) < 0) {
 		explain(l->fd < 0 ? l->fd : -errno, settings, error);
 		if (l->fd >= 0)

@@ -8,6 +8,7 @@
 #define ENGINE_LISTENER_H
 
 #include "config/snapshot.h"
+#include "sys/inherit.h"
 
 struct listener {
 	atomic_uint refs;
@@ -18,12 +19,19 @@ struct listener {
 	const struct listen_settings *settings;
 };
 
+/* Sockets that are there already. */
+struct listener_sources {
+	struct listener *const *old; /* may be NULL */
+	size_t old_count;
+	struct inherit *inherited; /* NULL: none */
+};
+
 /*
- * Binds, or takes over the socket of `old` (may be NULL) if that listens on the
- * same address. NULL with one clear line in `error`.
+ * Binds, or takes over the socket of a source that listens on the same address.
+ * NULL with one clear line in `error`.
  */
 struct listener *listener_new(struct snapshot *s, size_t index,
-    struct listener *const *old, size_t old_count, struct text *error);
+    const struct listener_sources *sources, struct text *error);
 struct listener *listener_get(struct listener *l);
 void listener_put(struct listener *l);
 

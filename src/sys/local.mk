@@ -2,6 +2,7 @@ noinst_LIBRARIES += libsys.a
 libsys_a_CPPFLAGS = $(AM_CPPFLAGS) $(CARES_CFLAGS) $(GEO_CFLAGS)
 libsys_a_SOURCES = \
 	src/sys/bridge.c src/sys/bridge.h \
+	src/sys/inherit.c src/sys/inherit.h \
 	src/sys/install.c src/sys/install.h \
 	src/sys/loop.c src/sys/loop.h \
 	src/sys/mailbox.c src/sys/mailbox.h \

@@ -7,7 +7,7 @@ import signal
 import time
 
 from document import yaml
-from process import COMPLAINT, Process, run
+from process import COMPLAINT, Heir, Process, run
 from waiting import until
 
 FIELD = re.compile(r'([A-Za-z_.]+)=("(?:[^"\\]|\\.)*"|\S*)')
@@ -188,6 +188,16 @@ class Running:
 
     def drain(self):
         self.kill(signal.SIGTERM)
+
+    def hand_over(self, timeout=10, signals=1):
+        """Lets a successor take over; the process that goes."""
+        before = len(self.log_lines())
+        for _ in range(signals):
+            self.kill(signal.SIGUSR2)
+        entry = self.wait_log("the successor serves", timeout, before)
+        old = self.process
+        self.process = Heir(old, int(entry["successor"]))
+        return old
 
     # The end.
 

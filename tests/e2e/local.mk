@@ -64,6 +64,7 @@ EXTRA_DIST += \
 	tests/e2e/test_39_standins.py \
 	tests/e2e/test_39_verify_diagnose.py \
 	tests/e2e/test_40_without_data_connections.py \
+	tests/e2e/test_41_handover.py \
 	tests/e2e/tlspeer.py \
 	tests/e2e/tlsupstream.py \
 	tests/e2e/tunnel.py \

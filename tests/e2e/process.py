@@ -131,6 +131,34 @@ class Process:
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
+class Heir(Process):
+    """A program that another one has started with its own output: no child of
+    ours, so how it ends is not known."""
+
+    def __init__(self, parent, pid):  # pylint: disable=super-init-not-called
+        self.name, self.pid = parent.name, pid
+        self.stdout_path = parent.stdout_path
+        self.stderr_path = parent.stderr_path
+
+    def alive(self):
+        try:
+            with open(f"/proc/{self.pid}/stat") as f:
+                return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def wait(self, timeout=10):
+        try:
+            until(lambda: not self.alive(), timeout, "its end")
+        except AssertionError:
+            raise subprocess.TimeoutExpired(self.name, timeout) from None
+        return 0
+
+    def kill(self, number):
+        if self.alive():
+            os.kill(self.pid, number)
+
+
 def run(argv, *, timeout=20, env=None, stdin=b"", cwd=None):
     """Runs a program to its end; returns it with bytes in stdout, stderr."""
     return subprocess.run(

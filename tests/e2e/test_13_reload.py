@@ -364,7 +364,7 @@ def test_signals_at_random_under_load(scene):
     for _ in range(scaled(300, 60)):
         edge.kill(draw.choice((signal.SIGHUP, signal.SIGUSR1,
                                signal.SIGCHLD, signal.SIGPIPE,
-                               signal.SIGWINCH, signal.SIGUSR2)))
+                               signal.SIGWINCH)))
         time.sleep(0.003)
     done = load.done
     until(lambda: load.done > done + 20, 20, "it goes on")

@@ -62,7 +62,10 @@ start_edge(struct agents_bench *ab, const char *yaml)
 	ab->tunnel = edge_tunnel_new(s, &error);
 	ck_assert_msg(ab->tunnel != NULL, "%s", ab->edge.error);
 	ab->edge.edge = edge_new(s, events_sink(&ab->edge.events),
-	    edge_tunnel_host(ab->tunnel), &error);
+	    &(struct edge_surroundings){
+		.tunnel = edge_tunnel_host(ab->tunnel),
+	    },
+	    &error);
 	ck_assert_msg(ab->edge.edge != NULL, "%s", ab->edge.error);
 	snapshot_put(s);
 }

@@ -406,7 +406,8 @@ bench_try_start(struct bench *b, const char *yaml)
 	struct text error;
 
 	text_init(&error, b->error, sizeof(b->error));
-	b->edge = edge_new(s, events_sink(&b->events), NULL, &error);
+	b->edge = edge_new(s, events_sink(&b->events),
+	    &(struct edge_surroundings){ NULL }, &error);
 	snapshot_put(s);
 	ck_assert_int_eq(b->edge == NULL, error.len > 0);
 	return b->edge != NULL;

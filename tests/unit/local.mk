@@ -84,6 +84,7 @@ tests_unit_test_routes_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc \
 # src/sys
 check_PROGRAMS += \
 	tests/unit/test_bridge tests/unit/test_errand tests/unit/test_geo \
+	tests/unit/test_inherit \
 	tests/unit/test_loop tests/unit/test_mailbox tests/unit/test_pipes \
 	tests/unit/test_resolver tests/unit/test_socket \
 	tests/unit/test_timeouts tests/unit/test_watch

@@ -222,6 +222,7 @@ start_or_reload(enum wrapped which, unsigned n, bool reload)
 {
 	struct snapshot *s = bench_snapshot(&b, yaml);
 	struct journal_sink *sink = events_sink(&b.events);
+	const struct edge_surroundings alone = { .tunnel = NULL };
 	struct text error;
 	bool over, worked;
 
@@ -231,7 +232,7 @@ start_or_reload(enum wrapped which, unsigned n, bool reload)
 	if (reload)
 		worked = edge_reload(b.edge, s, sink, &error) == 0;
 	else
-		worked = (b.edge = edge_new(s, sink, NULL, &error)) != NULL;
+		worked = (b.edge = edge_new(s, sink, &alone, &error)) != NULL;
 	exempt = true;
 	if (worked) /* what is still to be done on other threads */
 		(void)visit("a.test", 0);
