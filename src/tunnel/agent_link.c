@@ -242,7 +242,8 @@ on_end(struct session *session, enum session_end end, const char *detail)
 		return;
 	}
 	if (s->joined)
-		LOG_WARN("the session has ended",
+		LOG_AT(l->at->draining ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		    "the session has ended",
 		    LOG_TEXT("edge", link_edge(l)->text),
 		    LOG_TEXT("reason", why));
 	l->current = NULL;
