@@ -159,4 +159,4 @@ add_tests(TCase *tcase)
 	    tcase, what_is_no_rule_is_refused, 0, ARRAY_COUNT(bad));
 }
 
-UNIT_MAIN("acl", add_tests)
+UNIT_MAIN_TOGETHER("acl", add_tests)

@@ -318,4 +318,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, membership_is_that_of_the_leading_bits);
 }
 
-UNIT_MAIN("addr", add_tests)
+UNIT_MAIN_TOGETHER("addr", add_tests)

@@ -715,4 +715,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, every_truncation_is_judged);
 }
 
-UNIT_MAIN("agent_file", add_tests)
+UNIT_MAIN_TOGETHER("agent_file", add_tests)

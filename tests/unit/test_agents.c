@@ -235,4 +235,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, every_truncation_is_judged);
 }
 
-UNIT_MAIN("agents", add_tests)
+UNIT_MAIN_TOGETHER("agents", add_tests)

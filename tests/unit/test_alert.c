@@ -52,4 +52,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_record_is_fatal_and_plain);
 }
 
-UNIT_MAIN("alert", add_tests)
+UNIT_MAIN_TOGETHER("alert", add_tests)

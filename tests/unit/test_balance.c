@@ -411,4 +411,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, words);
 }
 
-UNIT_MAIN("balance", add_tests)
+UNIT_MAIN_TOGETHER("balance", add_tests)

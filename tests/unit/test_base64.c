@@ -73,4 +73,4 @@ add_tests(TCase *tcase)
 	    tcase, what_is_not_base64_is_refused, 0, ARRAY_COUNT(bad));
 }
 
-UNIT_MAIN("base64", add_tests)
+UNIT_MAIN_TOGETHER("base64", add_tests)

@@ -449,4 +449,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, older_forms_that_no_server_has);
 }
 
-UNIT_MAIN("certificate PEM", add_tests)
+UNIT_MAIN_TOGETHER("certificate PEM", add_tests)

@@ -547,4 +547,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, reasons_have_these_numbers);
 }
 
-UNIT_MAIN("data record", add_tests)
+UNIT_MAIN_TOGETHER("data record", add_tests)

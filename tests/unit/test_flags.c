@@ -291,4 +291,4 @@ add_tests(TCase *tcase)
 	    tcase, completion_has_the_flags_of_each_command, 0, COMMAND_COUNT);
 }
 
-UNIT_MAIN("flags", add_tests)
+UNIT_MAIN_TOGETHER("flags", add_tests)

@@ -176,4 +176,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, what_is_written_is_read);
 }
 
-UNIT_MAIN("frame", add_tests)
+UNIT_MAIN_TOGETHER("frame", add_tests)

@@ -865,4 +865,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, walks_end_where_lists_end);
 }
 
-UNIT_MAIN("hello", add_tests)
+UNIT_MAIN_TOGETHER("hello", add_tests)

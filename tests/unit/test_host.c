@@ -176,4 +176,4 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(tcase, urls_of_endpoints, 0, ARRAY_COUNT(urls));
 }
 
-UNIT_MAIN("host", add_tests)
+UNIT_MAIN_TOGETHER("host", add_tests)

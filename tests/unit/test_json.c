@@ -165,4 +165,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, what_does_not_fit_is_told);
 }
 
-UNIT_MAIN("json", add_tests)
+UNIT_MAIN_TOGETHER("json", add_tests)

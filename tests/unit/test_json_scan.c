@@ -98,4 +98,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, nesting_has_a_limit);
 }
 
-UNIT_MAIN("json_scan", add_tests)
+UNIT_MAIN_TOGETHER("json_scan", add_tests)

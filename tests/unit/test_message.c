@@ -395,4 +395,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, empty_requests);
 }
 
-UNIT_MAIN("message", add_tests)
+UNIT_MAIN_TOGETHER("message", add_tests)

@@ -197,4 +197,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, any_allocation_of_a_stream_header_may_fail);
 }
 
-UNIT_MAIN("message_memory", add_tests)
+UNIT_MAIN_TOGETHER("message_memory", add_tests)

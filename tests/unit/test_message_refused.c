@@ -342,4 +342,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, size_has_a_limit);
 }
 
-UNIT_MAIN("message_refused", add_tests)
+UNIT_MAIN_TOGETHER("message_refused", add_tests)

@@ -634,4 +634,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_hundred_thousand_streams_cost_the_same_each);
 }
 
-UNIT_MAIN("mux", add_tests)
+UNIT_MAIN_TOGETHER("mux", add_tests)

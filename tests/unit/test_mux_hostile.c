@@ -585,4 +585,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, no_memory_for_many_refusals_ends_the_session);
 }
 
-UNIT_MAIN("mux_hostile", add_tests)
+UNIT_MAIN_TOGETHER("mux_hostile", add_tests)

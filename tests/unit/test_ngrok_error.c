@@ -104,4 +104,4 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(tcase, numbers_are_found, 0, ARRAY_COUNT(texts));
 }
 
-UNIT_MAIN("ngrok_error", add_tests)
+UNIT_MAIN_TOGETHER("ngrok_error", add_tests)

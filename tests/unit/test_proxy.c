@@ -632,4 +632,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, crc32c_vectors);
 }
 
-UNIT_MAIN("proxy", add_tests)
+UNIT_MAIN_TOGETHER("proxy", add_tests)

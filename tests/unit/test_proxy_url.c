@@ -138,4 +138,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, every_truncation_is_judged);
 }
 
-UNIT_MAIN("proxy_url", add_tests)
+UNIT_MAIN_TOGETHER("proxy_url", add_tests)

@@ -676,4 +676,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, every_truncation_is_judged);
 }
 
-UNIT_MAIN("schema", add_tests)
+UNIT_MAIN_TOGETHER("schema", add_tests)

@@ -226,4 +226,4 @@ add_tests(TCase *tcase)
 	tcase_add_loop_test(tcase, screen_never_leaves_its_window, 0, 217);
 }
 
-UNIT_MAIN("screen", add_tests)
+UNIT_MAIN_TOGETHER("screen", add_tests)

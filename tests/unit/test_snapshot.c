@@ -401,4 +401,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, places_of_termination_have_names);
 }
 
-UNIT_MAIN("snapshot", add_tests)
+UNIT_MAIN_TOGETHER("snapshot", add_tests)

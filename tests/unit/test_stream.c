@@ -619,4 +619,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_peer_that_is_gone);
 }
 
-UNIT_MAIN("stream", add_tests)
+UNIT_MAIN_TOGETHER("stream", add_tests)

@@ -646,4 +646,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, a_few_new_keys_are_good);
 }
 
-UNIT_MAIN("stream failures", add_tests)
+UNIT_MAIN_TOGETHER("stream failures", add_tests)

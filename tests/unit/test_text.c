@@ -86,4 +86,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, times_have_the_decimals_asked_for);
 }
 
-UNIT_MAIN("text", add_tests)
+UNIT_MAIN_TOGETHER("text", add_tests)

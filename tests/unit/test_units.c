@@ -127,4 +127,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, numbers_keep_to_their_range);
 }
 
-UNIT_MAIN("units", add_tests)
+UNIT_MAIN_TOGETHER("units", add_tests)

@@ -139,4 +139,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, paths_fit_sun_path);
 }
 
-UNIT_MAIN("upstream_address", add_tests)
+UNIT_MAIN_TOGETHER("upstream_address", add_tests)

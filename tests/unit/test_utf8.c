@@ -77,4 +77,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, text_becomes_valid);
 }
 
-UNIT_MAIN("utf8", add_tests)
+UNIT_MAIN_TOGETHER("utf8", add_tests)
