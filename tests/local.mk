@@ -28,7 +28,8 @@ CHECK_SANITIZED = LUNETTE_SANITIZED=1 $(MAKE) $(AM_MAKEFLAGS)
 check-asan: asan/Makefile
 	cd asan && status=0; \
 	$(CHECK_SANITIZED) check || status=1; \
-	$(CHECK_SANITIZED) check-e2e || status=1; exit $$status
+	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='$(ASAN_PYTEST_ARGS)' || \
+		status=1; exit $$status
 
 # What runs on one thread, in the test as in the program, has no race to find.
 THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \

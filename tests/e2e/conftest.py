@@ -22,6 +22,9 @@ PROGRAMS = ["openssl", "curl", "nginx", "haproxy"]
 def pytest_configure(config):
     config.addinivalue_line(
         "markers", "core: short and concurrent; the thread sanitizer runs it")
+    config.addinivalue_line(
+        "markers", "hostile: peers that mean harm, and memory that runs out; "
+        "beside the core, what the address sanitizer runs in CI")
     config.addinivalue_line("markers", "fixture: needs no lunette")
     # Debian keeps servers where an ordinary user's PATH does not look.
     os.environ["PATH"] += ":/usr/sbin:/sbin"

@@ -16,6 +16,8 @@ from hello import (extension, message, record, records, server_name, u8, u16,
 from upstream import answer, record as record_script
 from waiting import PATIENCE, SANITIZED
 
+pytestmark = pytest.mark.hostile
+
 UNEXPECTED, OVERFLOW, ILLEGAL, DECODE = 10, 22, 47, 50
 VERSION, UNKNOWN = 70, 112
 

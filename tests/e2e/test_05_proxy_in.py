@@ -13,6 +13,8 @@ from servers import PAGE
 from upstream import answer
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.hostile
+
 
 def listener(accept=(1, 2), source=("127.0.0.1/32",), **more):
     return [{"address": "127.0.0.1:0", "proxy_protocol": {

@@ -8,6 +8,8 @@ import hello
 from upstream import answer_and_close
 from waiting import until
 
+pytestmark = pytest.mark.hostile
+
 POLICY = """
     local lunette = require "lunette"
     return function(conn)

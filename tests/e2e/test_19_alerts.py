@@ -14,6 +14,8 @@ from tlspeer import Refused, client_context, raw_alert, refusal, \
     told_alert
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.hostile
+
 BOTH = pytest.mark.parametrize("version", ["1.2", "1.3"])
 
 

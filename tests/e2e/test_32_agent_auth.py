@@ -17,6 +17,8 @@ from tunnel import BASE, HOST, OFFLINE, ONLINE, START, STOP, AgentProcess, \
 from upstream import echo
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.hostile
+
 NAME = "app.test"
 OTHER = "another-agents-token-of-the-tests"
 

@@ -20,6 +20,8 @@ from tunnel import HOST, STOP, TunnelEdge, agent, agent_tls, endpoint, \
 from upstream import echo, hold
 from waiting import PATIENCE, scaled, until
 
+pytestmark = pytest.mark.hostile
+
 NAME, QUIET = "app.test", "quiet.test"
 FULL = os.environ.get("LUNETTE_SOAK") == "1"
 

@@ -18,6 +18,8 @@ from tunnel import QUICK, AgentProcess, agent_tls, edge_pair, endpoint
 from upstream import echo
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.hostile
+
 NAME, OWN = "app.test", "own.test"  # one ends at the upstream, one here
 HELLO = hello(NAME)
 UNKNOWN, DIFFERS, OTHER_HELLO, DENIED, REFUSED, TIMEOUT, DNS = range(1, 8)

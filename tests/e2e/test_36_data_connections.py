@@ -21,6 +21,8 @@ from upstream import echo, hold, reset
 from waiting import PATIENCE, scaled
 from wire import Wire
 
+pytestmark = pytest.mark.hostile
+
 NAME, ENDS_HERE = "app.test", "edge.test"
 
 

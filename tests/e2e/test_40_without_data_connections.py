@@ -18,6 +18,8 @@ from tunnel import STOP, TunnelEdge, lunette_standin, standin
 from upstream import echo
 from waiting import PATIENCE, scaled, until
 
+pytestmark = pytest.mark.hostile
+
 FULL = os.environ.get("LUNETTE_SOAK") == "1"
 
 
