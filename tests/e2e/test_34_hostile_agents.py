@@ -1,5 +1,5 @@
-"""Agents that break the rules: what they send is refused and counted, their
-session ends where it must, and nobody else is disturbed."""
+"""AG-05: agents that break the rules. What they send is refused and counted,
+their session ends where it must, and nobody else is disturbed."""
 
 import json
 import os
