@@ -166,7 +166,7 @@ static const struct key endpoint_keys[] = {
 	    .help = "For policies, as conn.endpoint.metadata." },
 	{ "labels", read_labels, "map of texts", RANGE(0, 64),
 	    .help = "For policies, as conn.endpoint.labels." },
-	{ "pooling_enabled", BOOLEAN, IN(endpoint, pooling_enabled),
+	{ "pooling_enabled", BOOLEAN, IN(endpoint, pooling_enabled), OF_AGENT,
 	    .fallback = "false",
 	    .help = "Whether endpoints of several agents may have the name at "
 		    "a time and share its connections; all of them must say "

@@ -154,8 +154,7 @@ static const char full[] =
 	 "    limits: { sessions: 10, endpoints_per_session: 3 }\n"
 	 "certificates: [ { name: own, crt: c.pem } ]\n"
 	 "endpoints:\n"
-	 "- { url: \"tls://*.test\", upstream: \"192.0.2.1:1\",\n"
-	 "    pooling_enabled: true }\n";
+	 "- { url: \"tls://*.test\", upstream: \"192.0.2.1:1\" }\n";
 
 START_TEST(every_key_is_read)
 {
@@ -176,7 +175,6 @@ START_TEST(every_key_is_read)
 	ck_assert_uint_eq(s->agents.heartbeat_tolerance_ms, 3600000);
 	ck_assert_uint_eq(s->agents.sessions, 10);
 	ck_assert_uint_eq(s->agents.endpoints_per_session, 3);
-	ck_assert(s->endpoints[0]->pooling_enabled);
 	snapshot_put(s);
 }
 END_TEST

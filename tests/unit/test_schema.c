@@ -261,8 +261,9 @@ static const struct refusal endpoint_refusals[] = {
 	    "t.yaml:5:11: 'labels': expected names and values, at most 64" },
 	{ ENDPOINT("labels: { team: [ x ] }"),
 	    "t.yaml:5:19: 'labels': the value of 'team' must be a text" },
-	{ ENDPOINT("pooling_enabled: maybe"),
-	    "t.yaml:5:20: 'pooling_enabled' must be true or false" },
+	{ ENDPOINT("pooling_enabled: true"),
+	    "t.yaml:5:3: 'pooling_enabled' is for an agent's file, and this is "
+	    "an edge's: it has no 'agent'" },
 	{ ENDPOINT("name: db"),
 	    "t.yaml:5:3: 'name' is for an agent's file, and this is an "
 	    "edge's: it has no 'agent'" },
