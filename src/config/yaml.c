@@ -383,6 +383,26 @@ on_event(struct reading *r, const yaml_event_t *e)
 	}
 }
 
+/* A token may stand in the file, and libyaml frees what it has as it is. */
+static void
+forget_event(yaml_event_t *event)
+{
+	if (event->type == YAML_SCALAR_EVENT)
+		explicit_bzero(
+		    event->data.scalar.value, event->data.scalar.length);
+	yaml_event_delete(event);
+}
+
+static void
+forget_parser(yaml_parser_t *y)
+{
+	explicit_bzero(y->raw_buffer.start,
+	    (size_t)(y->raw_buffer.end - y->raw_buffer.start));
+	explicit_bzero(
+	    y->buffer.start, (size_t)(y->buffer.end - y->buffer.start));
+	yaml_parser_delete(y);
+}
+
 static void
 read_events(struct reading *r, struct span text)
 {
@@ -396,7 +416,7 @@ read_events(struct reading *r, struct span text)
 			break;
 		}
 		on_event(r, &event);
-		yaml_event_delete(&event);
+		forget_event(&event);
 	}
 	while (r->depth > 0)
 		free(r->stack[--r->depth].key);
@@ -434,7 +454,7 @@ yaml_read(const char *source, struct span text, struct problems *p)
 	if (!r->failed)
 		read_events(r, text);
 	check_root(r);
-	yaml_parser_delete(&r->parser);
+	forget_parser(&r->parser);
 	root = r->root;
 	if (r->failed) {
 		node_free(root);

@@ -431,3 +431,16 @@ def test_the_status_screen_says_who_can_read(scene):
     assert TOKEN not in text
     process.stop()
     edge.wait_told(STOP)
+
+
+def test_no_token_stays_in_memory(scene):
+    """Of the file of tokens the edge keeps hashes."""
+    if SANITIZED:
+        pytest.skip("a sanitizer's memory is too large to search")
+    edge = TunnelEdge(scene)
+    memory = memory_of(edge.process.pid)
+    assert len(memory) > 2 ** 20
+    assert edge.tokens.encode() in memory, "the control finds its name"
+    assert TOKEN.encode() not in memory
+    assert edge.reload()[0]
+    assert TOKEN.encode() not in memory_of(edge.process.pid)

@@ -544,4 +544,4 @@ add_tests(TCase *tcase)
 	tcase_add_test(tcase, an_index_finds_what_it_has);
 }
 
-UNIT_MAIN_TOGETHER("tree", add_tests)
+UNIT_MAIN("tree", add_tests)
