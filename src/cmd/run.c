@@ -189,6 +189,9 @@ drain_or_stop(struct run *r, const char *why)
 		return;
 	}
 	notify_send("STOPPING=1\nSTATUS=draining");
+	/* Who is to go does not leave one behind. */
+	if (r->successor.fd >= 0)
+		kill(r->successor.pid, SIGTERM);
 	drain(r, why);
 }
 
@@ -214,7 +217,9 @@ static void
 hand_over(struct run *r)
 {
 	const char *why = against_successor(r);
-	int err = why == NULL ? successor_start(&r->successor, r->edge) : 0;
+	int err = why == NULL
+		      ? successor_start(&r->successor, r->edge, r->snapshot)
+		      : 0;
 
 	if (why != NULL)
 		LOG_WARN("no successor is started", LOG_TEXT("error", why));
@@ -233,10 +238,15 @@ hear_successor(struct run *r)
 	char storage[64];
 	struct text state;
 
-	if (!successor_serves(&r->successor)) {
-		LOG_ERROR("the successor has failed, this process goes on; "
-			  "its log or standard error says why",
-		    LOG_INT("successor", r->successor.pid));
+	int err = successor_hear(&r->successor);
+
+	if (err != 0) {
+		LOG_ERROR("the successor has failed, this process goes on",
+		    LOG_INT("successor", r->successor.pid),
+		    LOG_TEXT("error",
+			err == -ECHILD
+			    ? "it has ended; its log or standard error says why"
+			    : log_errno_text(-err)));
 		return;
 	}
 	LOG_INFO(

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,18 +23,25 @@ struct birth {
 	size_t count;
 	char listen_fds[32], ready_fd[48];
 	char listen_pid[32], watchdog_pid[32]; /* the child fills them in */
+	char state[PATH_MAX + 32];
 };
 
 /* --- before the fork --- */
 
-/* Where the program's file was at the start; what is there now is started. */
+/* By the path with which it was started, else by that of its file: what is
+ * there now. */
 static int
-find_program(char path[PATH_MAX])
+find_program(const char *name, char path[PATH_MAX])
 {
 	static const char gone[] = " (deleted)";
-	ssize_t n = readlink("/proc/self/exe", path, PATH_MAX - 1);
 	size_t suffix = strlen(gone);
+	ssize_t n;
 
+	if (strchr(name, '/') && strlen(name) < PATH_MAX) {
+		strcpy(path, name);
+		return access(path, X_OK) == 0 ? 0 : -errno;
+	}
+	n = readlink("/proc/self/exe", path, PATH_MAX - 1);
 	if (n < 0)
 		return -errno;
 	path[n] = '\0';
@@ -92,7 +100,8 @@ static bool
 is_replaced(const char *variable)
 {
 	static const char *const names[] = { "LISTEN_PID=", "LISTEN_FDS=",
-		"LISTEN_FDNAMES=", "LUNETTE_READY_FD=", "WATCHDOG_PID=" };
+		"LISTEN_FDNAMES=", "LUNETTE_READY_FD=", "WATCHDOG_PID=",
+		"STATE_DIRECTORY=" };
 
 	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
 		if (strncmp(variable, names[i], strlen(names[i])) == 0)
@@ -100,14 +109,22 @@ is_replaced(const char *variable)
 	return false;
 }
 
+/* Who has given up root would look for it elsewhere. */
+static void
+write_state(struct birth *b, const struct snapshot *s)
+{
+	snprintf(b->state, sizeof(b->state), "STATE_DIRECTORY=%s",
+	    s->state != NULL ? s->state : "");
+}
+
 static int
-make_env(struct birth *b)
+make_env(struct birth *b, const struct snapshot *s)
 {
 	size_t count = 0;
 
 	while (environ[count])
 		count++;
-	b->env = calloc(count + 5, sizeof(*b->env));
+	b->env = calloc(count + 6, sizeof(*b->env));
 	if (!b->env)
 		return -ENOMEM;
 	count = 0;
@@ -121,7 +138,9 @@ make_env(struct birth *b)
 	b->env[count++] = b->listen_fds;
 	b->env[count++] = b->ready_fd;
 	b->env[count++] = b->listen_pid;
-	b->env[count] = b->watchdog_pid;
+	b->env[count++] = b->watchdog_pid;
+	write_state(b, s);
+	b->env[count] = b->state;
 	return 0;
 }
 
@@ -139,15 +158,16 @@ list_sockets(struct birth *b, const struct edge *e, int ready_fd)
 }
 
 static int
-prepare(struct birth *b, const struct edge *e, int ready_fd)
+prepare(struct birth *b, const struct edge *e, const struct snapshot *s,
+    int ready_fd)
 {
-	int err = find_program(b->path);
+	int err = make_argv(b);
 
 	if (err == 0)
-		err = make_argv(b);
+		err = find_program(b->argv[0] ? b->argv[0] : "", b->path);
 	if (err == 0)
 		err = list_sockets(b, e, ready_fd);
-	return err == 0 ? make_env(b) : err;
+	return err == 0 ? make_env(b, s) : err;
 }
 
 static void
@@ -196,13 +216,28 @@ place(struct birth *b)
 	return true;
 }
 
+/* Until it takes signals by itself, one that is to end it does. */
+static void
+unblock_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static _Noreturn void
 be_born(struct birth *b)
 {
+	unsigned char error;
+
+	unblock_signals();
 	write_pid(b->listen_pid, "LISTEN_PID=", getpid());
 	write_pid(b->watchdog_pid, "WATCHDOG_PID=", getpid());
 	if (place(b))
 		execve(b->path, b->argv, b->env);
+	error = (unsigned char)errno;
+	(void)!write(b->fds[b->count], &error, 1);
 	_exit(127);
 }
 
@@ -220,14 +255,15 @@ give_birth(struct successor *s, struct birth *b)
 }
 
 int
-successor_start(struct successor *s, const struct edge *e)
+successor_start(
+    struct successor *s, const struct edge *e, const struct snapshot *snapshot)
 {
 	struct birth b = { .argv = NULL };
 	int fds[2], err;
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	err = prepare(&b, e, fds[1]);
+	err = prepare(&b, e, snapshot, fds[1]);
 	if (err == 0)
 		err = give_birth(s, &b);
 	birth_fini(&b);
@@ -239,16 +275,16 @@ successor_start(struct successor *s, const struct edge *e)
 	return err;
 }
 
-bool
-successor_serves(struct successor *s)
+int
+successor_hear(struct successor *s)
 {
-	char byte;
+	unsigned char error;
 	ssize_t n;
 
 	do
-		n = read(s->fd, &byte, 1);
+		n = read(s->fd, &error, 1);
 	while (n < 0 && errno == EINTR);
 	close(s->fd);
 	s->fd = -1;
-	return n == 1;
+	return n == 1 ? -(int)error : -ECHILD;
 }

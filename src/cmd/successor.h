@@ -1,8 +1,8 @@
 /*
- * A successor: the program's file, which may be a newer one by now, started
- * with the arguments of this process and with its listening sockets. It reads
- * the configuration anew. Once it serves it says so; then this process may go.
- * Main thread.
+ * A successor: what the program's name stands for by now, started with the
+ * arguments of this process, its listening sockets and its state folder. It
+ * reads the configuration anew. Once it serves it says so; then this process
+ * may go. Main thread.
  */
 #ifndef CMD_SUCCESSOR_H
 #define CMD_SUCCESSOR_H
@@ -17,9 +17,11 @@ struct successor {
 };
 
 /* 0, or -errno and there is none. */
-int successor_start(struct successor *s, const struct edge *e) MUST_CHECK;
+int successor_start(struct successor *s, const struct edge *e,
+    const struct snapshot *snapshot) MUST_CHECK;
 
-/* `fd` is readable: whether it serves. There is none afterwards, for us. */
-bool successor_serves(struct successor *s);
+/* `fd` is readable. 0: it serves; -errno: it could not be started; -ECHILD: it
+ * has ended. There is none afterwards, for us. */
+int successor_hear(struct successor *s) MUST_CHECK;
 
 #endif

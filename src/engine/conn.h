@@ -162,6 +162,7 @@ struct conn {
 	bool terminates : 1;	 /* the client's TLS ends here */
 	bool relayed : 1;	 /* it has come to the relay */
 	bool probed : 1;	 /* see engine/sweep.h */
+	bool vouched : 1;	 /* it has answered: no doubt any more */
 	uint8_t handshake_in;	 /* enum timing: into whose time it fell */
 	struct worker *worker;
 	struct timeout timeout; /* the stage's deadline */

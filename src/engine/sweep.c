@@ -35,9 +35,11 @@ end_what_was_cut(struct worker *w)
 /* --- what may be dead --- */
 
 static bool
-is_in_doubt(const struct uplink *u)
+is_in_doubt(const struct conn *c)
 {
-	return u->in_doubt && atomic_load(u->in_doubt);
+	const atomic_bool *doubt = c->uplink ? c->uplink->in_doubt : NULL;
+
+	return doubt && atomic_load(doubt) && !c->vouched;
 }
 
 /* The socket of a data connection in doubt; -1: it runs over none, or there is
@@ -47,8 +49,7 @@ doubted_socket(const struct conn *c)
 {
 	const struct leg *l = NULL;
 
-	if (c->uplink && c->uplink_way != UPLINK_STREAM &&
-	    is_in_doubt(c->uplink))
+	if (c->uplink_way != UPLINK_STREAM && is_in_doubt(c))
 		l = &c->upstream;
 	else if (c->passage && c->passage->way != UPLINK_STREAM)
 		l = &c->client;
@@ -99,6 +100,7 @@ end_what_is_silent(struct worker *w)
 		if (!was_asked(c))
 			continue;
 		if (socket_probe_answered(doubted_socket(c), SOCKET_PROBE_MS)) {
+			c->vouched = true;
 			alive++;
 			continue;
 		}

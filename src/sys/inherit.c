@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,12 +38,28 @@ is_tcp_listener(int fd)
 	       option(fd, SO_ACCEPTCONN) == 1;
 }
 
+/* [::] is to take IPv4 as well. */
+static bool
+lacks_ip4(int fd)
+{
+	struct addr bound;
+	int only = 0;
+	socklen_t len = sizeof(only);
+
+	return option(fd, SO_DOMAIN) == AF_INET6 &&
+	       socket_local_addr(fd, &bound) == 0 && addr_is_any(&bound) &&
+	       getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, &len) == 0 &&
+	       only;
+}
+
 /* As one that was made here (socket_listen). */
 static int
 make_ours(int fd)
 {
 	if (!is_tcp_listener(fd))
 		return -EBADF;
+	if (lacks_ip4(fd))
+		return -EAFNOSUPPORT;
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
 	    fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		return -errno;
@@ -65,8 +82,11 @@ take_sockets(struct inherit *i, size_t count, struct text *error)
 		if (err < 0) {
 			text_addf(error,
 			    "LISTEN_FDS: descriptor %d is no listening TCP "
-			    "socket",
-			    fd);
+			    "socket%s",
+			    fd,
+			    err == -EAFNOSUPPORT
+				? " for both families (BindIPv6Only=both)"
+				: "");
 			return err;
 		}
 		i->fds[i->count] = fd;

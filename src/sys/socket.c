@@ -220,7 +220,9 @@ socket_probe_answered(int fd, unsigned within_ms)
 	/* No TCP, or closed: that is for others to find out. */
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return true;
+	/* Data that came need not have counted as an acknowledgement. */
 	return info.tcpi_last_ack_recv < within_ms ||
+	       info.tcpi_last_data_recv < within_ms ||
 	       meets_closed_window(fd, &info);
 }
 

@@ -101,12 +101,20 @@ edge_session_end(struct edge_session *es, const char *why)
 		session_close(es->session, why);
 }
 
+/* All connections are looked at: not for somebody who was never let in. */
+static void
+sweep(struct edge_session *es)
+{
+	if (es->counted)
+		edge_sweep(es->tw->worker->edge);
+}
+
 void
 edge_session_cut(struct edge_session *es, enum reason reason, const char *why)
 {
 	atomic_store(&es->cut_for, reason);
 	edge_session_end(es, why);
-	edge_sweep(es->tw->worker->edge);
+	sweep(es);
 }
 
 void
@@ -234,10 +242,14 @@ on_end(struct session *s, enum session_end end, const char *detail)
 	struct edge_session *es = session_owner(s);
 
 	/* What the multiplexer calls a violation is one as well. */
-	if (end == SESSION_END_PROTOCOL || end == SESSION_END_OVERLOAD)
+	bool violates =
+	    end == SESSION_END_PROTOCOL || end == SESSION_END_OVERLOAD;
+
+	if (violates)
 		atomic_store(&es->cut_for, REASON_AGENT_LOST);
 	atomic_store(&es->in_doubt, session_fell_silent(end));
-	edge_sweep(es->tw->worker->edge);
+	if (violates || session_fell_silent(end))
+		sweep(es);
 	finish(es, end, detail);
 }
 

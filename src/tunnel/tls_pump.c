@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "sys/socket.h"
 
 /* What is read of the bridge in one go. */
@@ -384,8 +385,7 @@ tls_pump_host_ask(struct tls_pump_host *h)
 		p->probed = true;
 		socket_probe(p->net.watch.fd);
 	}
-	timeouts_set(
-	    h->timeouts, &h->probe, h->timeouts->now_ms + SOCKET_PROBE_MS);
+	timeouts_set(h->timeouts, &h->probe, clock_ms() + SOCKET_PROBE_MS);
 }
 
 void

@@ -1,6 +1,7 @@
 """Direct data connections at the edge: who may open one, what is said on it,
 and how it ends."""
 
+import functools
 import hashlib
 import os
 import socket
@@ -82,9 +83,26 @@ def visit(scene):
     return Visit(scene)
 
 
+def in_time(test):
+    """Once more, where the machine was so busy that the client did not wait
+    for its link (250 ms) and went by a stream."""
+    @functools.wraps(test)
+    def again(visit, **options):
+        for _ in range(2):
+            try:
+                return test(visit, **options)
+            except (AssertionError, EOFError, OSError):
+                if not visit.agent.taken:
+                    raise
+            visit = Visit(visit.scene)
+        return test(visit, **options)
+    return again
+
+
 # What is right.
 
 @pytest.mark.core
+@in_time
 def test_raw(visit):
     client, wire, links = visit.client_and_links()
     opened = visit.served(links[0], client, wire)
@@ -107,6 +125,7 @@ def test_raw(visit):
 
 
 @pytest.mark.core
+@in_time
 def test_sealed(visit):
     """Where TLS ends at the edge: TLS with a PSK, no ticket, no HRR."""
     _, _, links = visit.client_and_links(SEALED)
@@ -245,6 +264,7 @@ def late(arrival):
 # Who may open one.
 
 @pytest.mark.core
+@in_time
 def test_one_preface_many_times(visit):
     """On all workers at once: one of them is good."""
     client, wire, links = visit.client_and_links()
@@ -279,6 +299,7 @@ def test_one_preface_many_times(visit):
 
 
 @pytest.mark.core
+@in_time
 def test_prefaces_that_are_refused(visit):
     """Closed without a byte, all alike; counted; the session stays."""
     client, wire, links = visit.client_and_links()
@@ -307,6 +328,7 @@ def test_prefaces_that_are_refused(visit):
     assert len(visit.edge.raw_log().split("preface")) < 30, "once a second"
 
 
+@in_time
 def test_a_preface_in_pieces(visit):
     client, wire, links = visit.client_and_links()
     link = links[0]
@@ -360,6 +382,7 @@ def test_a_listener_for_clients_alone(scene):
 
 
 @pytest.mark.core
+@in_time
 def test_the_psk_handshake(visit):
     """No ALPN, another one, SHA-384 alone, a wrong key, an unknown identity,
     TLS 1.2, another group: none gets through. A HelloRetryRequest does, once
@@ -403,6 +426,7 @@ def test_the_psk_handshake(visit):
     assert visit.agent.mux.alive()
 
 
+@in_time
 def test_a_cut_in_mode_1(visit):
     """FIN without close_notify is a reset to the client."""
     _, _, links = visit.client_and_links(SEALED)
@@ -418,6 +442,7 @@ def test_a_cut_in_mode_1(visit):
     visit.events(1)
 
 
+@in_time
 def test_key_updates(visit):
     """Of the agent's TLS, in the middle of a stream."""
     _, _, links = visit.client_and_links(SEALED)
@@ -458,6 +483,7 @@ def wrong_answers(keys, link, other):
 
 
 @pytest.mark.core
+@in_time
 def test_bad_answers(visit):
     """agent_lost, and no byte behind it reaches the client."""
     count = 0
@@ -490,6 +516,7 @@ def test_bad_answers(visit):
 REASONS = {1: 80, 2: 80, 3: 80, 4: 49, 5: 80, 6: 80, 7: 80, 8: 80, 9: 80}
 
 
+@in_time
 def test_refusals(visit):
     """Each reason is in the event, and the client gets an alert."""
     for number, alert in REASONS.items():
@@ -509,6 +536,7 @@ def test_refusals(visit):
 
 
 @pytest.mark.parametrize("how", ["close", "reset", "half"])
+@in_time
 def test_no_answer_but_an_end(visit, how):
     client, _, links = visit.client_and_links()
     link = links[0].dial()
@@ -525,6 +553,7 @@ def test_no_answer_but_an_end(visit, how):
     assert visit.events(1)[0]["close"]["reason"] == "agent_lost"
 
 
+@in_time
 def test_no_answer_at_all(visit):
     """5 s, then the client is told."""
     client, _, links = visit.client_and_links()
@@ -536,6 +565,7 @@ def test_no_answer_at_all(visit):
     visit.events(1)
 
 
+@in_time
 def test_bytes_along_with_the_answer(visit):
     """What follows ANSWER in the same segment is the upstream's."""
     client, _, links = visit.client_and_links()

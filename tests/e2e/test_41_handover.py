@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from edge import Edge, binary
-from process import free_port, run
+from process import Heir, free_port, run
 from test_13_reload import Load
 from test_16_running import AS_ROOT, Manager, low_port, status_of
 from tunnel import AgentProcess, TunnelEdge, endpoint
@@ -98,10 +98,7 @@ def test_a_successor_that_fails(scene):
 
 def test_a_newer_program(scene):
     """What lies where the program lay is started."""
-    program = scene.path("lunette")
-    shutil.copy(binary(), program)
-    edge = scene.edge(routes(scene), wrapper=[
-        "/bin/sh", "-c", f'shift; exec {program} "$@"', "sh"])
+    program, edge = replaceable(scene)
     shutil.copy(binary(), program + ".new")
     os.rename(program + ".new", program)
     assert os.readlink(f"/proc/{edge.process.pid}/exe").endswith("(deleted)")
@@ -111,16 +108,65 @@ def test_a_newer_program(scene):
     edge.wait_events(1)
 
 
-def test_a_program_that_is_gone(scene):
+def replaceable(scene):
+    """An edge, and its program's file, which a test may replace."""
     program = scene.path("lunette")
     shutil.copy(binary(), program)
-    edge = scene.edge(routes(scene), wrapper=[
+    return program, scene.edge(routes(scene), wrapper=[
         "/bin/sh", "-c", f'shift; exec {program} "$@"', "sh"])
+
+
+def replace(program, text):
+    with open(program + ".new", "w") as f:
+        f.write(text)
+    os.chmod(program + ".new", 0o755)
+    os.rename(program + ".new", program)
+
+
+def test_a_program_that_is_gone(scene):
+    program, edge = replaceable(scene)
     os.remove(program)
     edge.kill(signal.SIGUSR2)
     edge.wait_log("no successor can be started")
     hold(scene, edge).close()
     edge.wait_events(1)
+
+
+def test_a_file_that_is_no_program(scene):
+    program, edge = replaceable(scene)
+    replace(program, "nonsense")
+    edge.kill(signal.SIGUSR2)
+    entry = edge.wait_log("the successor has failed")
+    assert "format" in entry["error"].lower(), entry
+    hold(scene, edge).close()
+    edge.wait_events(1)
+
+
+def test_a_stop_while_one_is_starting(scene):
+    """Who is told to stop takes the other one along."""
+    program, edge = replaceable(scene)
+    replace(program, "#!/bin/sh\nexec sleep 600\n")
+    edge.kill(signal.SIGUSR2)
+    entry = edge.wait_log("a successor is starting")
+    heir = Heir(edge.process, int(entry["successor"]))
+    until(lambda: b"sleep" in command_of(heir.pid), 5, "it sleeps")
+    edge.drain()
+    assert edge.process.wait() == 0
+    heir.wait()
+
+
+def command_of(pid):
+    with open(f"/proc/{pid}/cmdline", "rb") as f:
+        return f.read()
+
+
+def test_the_state_stays_where_it_is(scene):
+    """Also for one that starts as another user than its predecessor did."""
+    edge = TunnelEdge(scene)
+    edge.hand_over().wait()
+    with open(f"/proc/{edge.process.pid}/environ", "rb") as f:
+        assert b"STATE_DIRECTORY=" + edge.settings["state"].encode() in \
+            f.read().split(b"\0")
 
 
 def test_one_successor_at_a_time(scene):

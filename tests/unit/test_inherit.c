@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -178,6 +179,32 @@ START_TEST(no_listeners)
 }
 END_TEST
 
+/* systemd's BindIPv6Only=ipv6-only would leave all of IPv4 unserved. */
+START_TEST(half_of_the_wildcard)
+{
+	const struct sockaddr_in6 any = { .sin6_family = AF_INET6 };
+	const int only = _i == 0;
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	if (fd < 0)
+		return; /* no IPv6 here */
+	ck_assert_int_eq(
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)), 0);
+	ck_assert_int_eq(
+	    bind(fd, (const struct sockaddr *)&any, sizeof(any)), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(dup2(fd, 3), 3);
+	close(fd);
+	set("LISTEN_PID", getpid());
+	set("LISTEN_FDS", 1);
+	ck_assert_int_eq(take(), only ? -EAFNOSUPPORT : 0);
+	if (only)
+		ck_assert_ptr_nonnull(strstr(message, "BindIPv6Only=both"));
+	inherit_fini(&inherit);
+	close(3);
+}
+END_TEST
+
 START_TEST(the_word)
 {
 	int fds[2];
@@ -208,6 +235,7 @@ add(TCase *t)
 	tcase_add_test(t, picked_by_address);
 	tcase_add_test(t, the_rest_is_closed);
 	tcase_add_loop_test(t, no_listeners, 0, 5);
+	tcase_add_loop_test(t, half_of_the_wildcard, 0, 2);
 	tcase_add_loop_test(t, the_word, 0, 2);
 }
 
