@@ -27,7 +27,7 @@
 	     "endpoints: [ { name: x, upstream: 80,\n  " text " } ]\n"
 
 static void
-make_all(void)
+make_files(void)
 {
 	struct made *a = make((struct recipe){ .names = "DNS:a.test" });
 	struct made *rsa = make(
@@ -47,6 +47,17 @@ make_all(void)
 	make_file("open", "secret-token-0123456789\n");
 	ck_assert_int_eq(chmod(path_of("open"), 0644), 0);
 	ck_assert_int_eq(chdir(make_folder()), 0);
+}
+
+/* Once: all tests share a process, and none changes them. */
+static void
+make_all(void)
+{
+	static bool made;
+
+	if (!made)
+		make_files();
+	made = true;
 }
 
 static const struct refusal agent_refusals[] = {
