@@ -41,6 +41,11 @@ class Visit:
         self.agent = AgentProcess(scene, [self.edge], endpoints, agent=agent)
         self.session = self.edge.session()
         until(lambda: len(self.session.bound) == count, 10, "the binds")
+        # The answers have come, too: before, it knows of no endpoint.
+        for name in (NAME, OWN)[:count]:
+            self.agent.wait_log(
+                lambda e, url="tls://" + name: "is online" in e["msg"] and
+                e["url"] == url, 10)
         self.counter = 0
 
     def id(self, name=NAME):

@@ -1,5 +1,7 @@
 #include "unit.h"
 
+#include "config.h"
+
 #include <openssl/err.h>
 #include <sys/socket.h>
 
