@@ -109,12 +109,13 @@ is_replaced(const char *variable)
 	return false;
 }
 
-/* Who has given up root would look for it elsewhere. */
+/* Who has given up root would look for it elsewhere. A colon would end it (it
+ * separates several): such a folder is found by the other variables. */
 static void
 write_state(struct birth *b, const struct snapshot *s)
 {
 	snprintf(b->state, sizeof(b->state), "STATE_DIRECTORY=%s",
-	    s->state != NULL ? s->state : "");
+	    s->state != NULL && !strchr(s->state, ':') ? s->state : "");
 }
 
 static int

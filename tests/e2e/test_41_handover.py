@@ -12,6 +12,7 @@ from edge import Edge, binary
 from process import Heir, free_port, run
 from test_13_reload import Load
 from test_16_running import AS_ROOT, Manager, low_port, status_of
+from test_37_tunnel_faults import goes_on, held
 from tunnel import AgentProcess, TunnelEdge, endpoint
 from upstream import answer_and_close, echo
 from waiting import scaled, until
@@ -26,32 +27,20 @@ def routes(scene):
             {"url": "tls://" + HELD, "upstream": scene.upstream(echo).address}]
 
 
-def hold(scene, edge):
-    client = scene.client(edge)
-    wire = client.hello(HELD)
-    assert client.read(len(wire)) == wire
-    return client
-
-
-def goes_on(client):
-    client.send(b"goes on")
-    assert client.read(7) == b"goes on"
-
-
 @pytest.mark.core
 def test_a_successor_under_load(scene):
     """Nobody is refused, and who is there stays with the old process."""
     edge = scene.edge(routes(scene))
     load = Load(edge.port)
     generations = scaled(4, 2)
-    held, old = [], []
+    clients, old = [], []
     for _ in range(generations):
-        held.append(hold(scene, edge))
+        clients.append(held(scene, edge, HELD))
         done = load.done
         old.append(edge.hand_over())
         until(lambda: load.done > done + 20, 20, "it goes on")
     assert not load.stop(), load.failures[:5]
-    for client, process in zip(held, old):
+    for client, process in zip(clients, old):
         assert process.alive()
         goes_on(client)
         client.close()
@@ -86,7 +75,7 @@ def test_a_successor_that_fails(scene):
     edge.kill(signal.SIGUSR2)
     edge.wait_log("the successor has failed", 10)
     assert "expected keys and values" in edge.raw_log()
-    client = hold(scene, edge)
+    client = held(scene, edge, HELD)
     with open(edge.config_path, "w") as f:
         f.write(good)
     old = edge.hand_over()
@@ -104,7 +93,7 @@ def test_a_newer_program(scene):
     assert os.readlink(f"/proc/{edge.process.pid}/exe").endswith("(deleted)")
     edge.hand_over().wait()
     assert os.readlink(f"/proc/{edge.process.pid}/exe") == program
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(1)
 
 
@@ -128,7 +117,7 @@ def test_a_program_that_is_gone(scene):
     os.remove(program)
     edge.kill(signal.SIGUSR2)
     edge.wait_log("no successor can be started")
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(1)
 
 
@@ -138,7 +127,7 @@ def test_a_file_that_is_no_program(scene):
     edge.kill(signal.SIGUSR2)
     entry = edge.wait_log("the successor has failed")
     assert "format" in entry["error"].lower(), entry
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(1)
 
 
@@ -171,7 +160,7 @@ def test_the_state_stays_where_it_is(scene):
 
 def test_one_successor_at_a_time(scene):
     edge = scene.edge(routes(scene))
-    client = hold(scene, edge)
+    client = held(scene, edge, HELD)
     old = edge.hand_over(signals=5)
     old.kill(signal.SIGUSR2)
     edge.wait_log(lambda e: e.get("error") == "draining")
@@ -209,7 +198,7 @@ def test_a_low_port_is_passed_on(scene):
         scene.edges.append(edge)
         edge.hand_over().wait()
         assert "0" not in status_of(edge.process.pid)["Uid"].split()
-        hold(scene, edge).close()
+        held(scene, edge, HELD).close()
         edge.wait_events(1)
         edge.stop()
 
@@ -259,13 +248,13 @@ def test_sockets_of_the_service_manager(scene):
     edge.wait_log(lambda e: "no listener" in e.get("msg", "") and
                   e["count"] == "1")
     assert edge.port == port
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(1)
     with open(f"/proc/{edge.process.pid}/environ") as f:
         assert "LISTEN_FDS" in f.read()  # as it was born
     old = edge.hand_over()
     old.wait()
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(2)
 
 
@@ -294,5 +283,5 @@ def test_what_is_meant_for_another_process(scene):
     edge = scene.edge(routes(scene), wrapper=activation(
         ("127.0.0.1", port), pid="1"))
     assert edge.port != port
-    hold(scene, edge).close()
+    held(scene, edge, HELD).close()
     edge.wait_events(1)
