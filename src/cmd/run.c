@@ -190,8 +190,7 @@ drain_or_stop(struct run *r, const char *why)
 	}
 	notify_send("STOPPING=1\nSTATUS=draining");
 	/* Who is to go does not leave one behind. */
-	if (r->successor.fd >= 0)
-		kill(r->successor.pid, SIGTERM);
+	successor_stop(&r->successor);
 	drain(r, why);
 }
 
@@ -494,8 +493,7 @@ run_logged(struct run *r)
 		LOG_INFO("stopped", LOG_INT("pid", getpid()));
 	}
 	inherit_fini(&r->inherited);
-	if (r->successor.fd >= 0)
-		close(r->successor.fd);
+	successor_stop(&r->successor);
 	close(r->signal_fd);
 	return code;
 }

@@ -289,3 +289,13 @@ successor_hear(struct successor *s)
 	s->fd = -1;
 	return n == 1 ? -(int)error : -ECHILD;
 }
+
+void
+successor_stop(struct successor *s)
+{
+	if (s->fd < 0)
+		return;
+	kill(s->pid, SIGTERM);
+	close(s->fd);
+	s->fd = -1;
+}

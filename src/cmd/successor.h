@@ -24,4 +24,8 @@ int successor_start(struct successor *s, const struct edge *e,
  * has ended. There is none afterwards, for us. */
 int successor_hear(struct successor *s) MUST_CHECK;
 
+/* Ends one that is starting, and waits for its word no longer. Harmless where
+ * there is none. */
+void successor_stop(struct successor *s);
+
 #endif

@@ -142,6 +142,7 @@ def test_a_stop_while_one_is_starting(scene):
     edge.drain()
     assert edge.process.wait() == 0
     heir.wait()
+    assert "has failed" not in edge.raw_log()
 
 
 def command_of(pid):
