@@ -68,6 +68,19 @@ accept_from(int listener)
 	return fd;
 }
 
+int
+accept_while_open(int listener)
+{
+	int fd;
+
+	do
+		fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0 && errno == EAGAIN);
+	if (fd >= 0)
+		give_up_in_time(fd);
+	return fd;
+}
+
 void
 tcp_pair(int ends[2])
 {

@@ -10,12 +10,15 @@
 
 #include "engine/edge_private.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 /* Blocking sockets; their calls give up after PATIENCE_MS. */
 int socket_on_any_port(uint16_t *port);
 int connect_to_port(uint16_t port);
 int accept_from(int listener);
+
+/* For a server's thread: waits for ever; -1 once the listener is shut down. */
+int accept_while_open(int listener);
 /* Two ends of one TCP connection. */
 void tcp_pair(int ends[2]);
 void close_with_reset(int fd);

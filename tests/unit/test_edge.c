@@ -63,10 +63,7 @@ echo_main(void *arg)
 
 	/* One after the other: the clients below do not overlap by much, and
 	 * the rest waits in the queue. */
-	while ((fd = accept4(e->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		struct timeval t = { .tv_sec = PATIENCE_MS / 1000 };
-
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
+	while ((fd = accept_while_open(e->listener)) >= 0) {
 		e->served++;
 		echo_one((void *)(intptr_t)fd);
 	}

@@ -109,11 +109,9 @@ serve(void *arg)
 
 	(void)arg;
 	exempt = true;
-	while ((fd = accept4(b.upstream_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		struct timeval t = { .tv_sec = PATIENCE_MS / 1000 };
+	while ((fd = accept_while_open(b.upstream_fd)) >= 0) {
 		ssize_t n;
 
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof(t));
 		while ((n = recv(fd, data, sizeof(data), 0)) > 0)
 			;
 		if (n == 0)

@@ -19,7 +19,7 @@ unit_main(const char *name, void (*add)(TCase *t), enum fork_status how)
 	int failed;
 
 	add(tcase);
-	tcase_set_timeout(tcase, 60);
+	tcase_set_timeout(tcase, 240); /* guards against hanging */
 	suite_add_tcase(suite, tcase);
 	srunner_set_fork_status(runner, how);
 	srunner_run_all(runner, CK_NORMAL);
