@@ -22,13 +22,11 @@ tsan/Makefile:
 
 # Unit tests that fail do not keep the end-to-end ones from running.
 # Deadlines that only guard against hanging are longer then, loads smaller.
-CHECK_SANITIZED = LUNETTE_SANITIZED=1 $(MAKE) $(AM_MAKEFLAGS)
-
 .PHONY: check-asan check-tsan
 check-asan: asan/Makefile
-	cd asan && status=0; \
-	$(CHECK_SANITIZED) check || status=1; \
-	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='$(ASAN_PYTEST_ARGS)' || \
+	export LUNETTE_SANITIZED=1; cd asan && status=0; \
+	$(MAKE) $(AM_MAKEFLAGS) check || status=1; \
+	$(MAKE) $(AM_MAKEFLAGS) check-e2e PYTEST_ARGS='$(ASAN_PYTEST_ARGS)' || \
 		status=1; exit $$status
 
 # What runs on one thread, in the test as in the program, has no race to find.
@@ -57,11 +55,11 @@ THREADED_TESTS = tests/unit/test_acceptor tests/unit/test_agent_web \
 
 EXTRA_DIST += tests/tsan.suppressions
 check-tsan: tsan/Makefile
-	export TSAN_OPTIONS="suppressions=$(abs_top_srcdir)/tests/tsan.suppressions"; \
-	cd tsan && status=0; \
-	$(CHECK_SANITIZED) check check_PROGRAMS='$(THREADED_TESTS)' \
+	export TSAN_OPTIONS="suppressions=$(abs_top_srcdir)/tests/tsan.suppressions" \
+		LUNETTE_SANITIZED=1; cd tsan && status=0; \
+	$(MAKE) $(AM_MAKEFLAGS) check check_PROGRAMS='$(THREADED_TESTS)' \
 		TESTS='$(THREADED_TESTS)' || status=1; \
-	$(CHECK_SANITIZED) check-e2e PYTEST_ARGS='-m core' || status=1; \
+	$(MAKE) $(AM_MAKEFLAGS) check-e2e PYTEST_ARGS='-m core' || status=1; \
 	exit $$status
 
 # Which lines the unit and policy tests run, by gcov, in a build of its own.
