@@ -223,28 +223,27 @@ def test_reencryption_at_the_agent(scene):
 
 @pytest.mark.core
 def test_an_agent_with_a_file(scene):
-    """Several endpoints, one of them with a random name, on one session."""
+    """Several endpoints, one of them a wildcard and one with a random name, on
+    one session."""
     pair = scene.certificates.pair("b.app.test")
     edge = TunnelEdge(scene)
     one, two = scene.tls_upstream(names=("a.app.test",)), scene.greeter()
     three = scene.tls_upstream(names=("x.tunnels.test",))
+    wild = scene.tls_upstream(names=("*.wild.test",))
     process = agent(
         scene, edge, endpoint("a.app.test", one),
         endpoint("b.app.test", two, **agent_tls(pair)),
-        endpoint("*.wild.test", one), online=False)
-    process.close()
-    process = agent(
-        scene, edge, endpoint("a.app.test", one),
-        endpoint("b.app.test", two, **agent_tls(pair)),
+        endpoint("*.wild.test", wild),
         {"name": "random", "upstream": three.address}, online=False)
-    edge.wait_online("a.app.test")
-    edge.wait_online("b.app.test")
+    for name in ("a.app.test", "b.app.test", "*.wild.test"):
+        edge.wait_online(name)
     until(lambda: any("tunnels.test" in str(e) for e in
                       edge.told("endpoint_online.v0")), 10, "a random name")
     context = client_context(scene.certificates.ca)
     greeted(edge.port, context, "a.app.test").close()
     greeted(edge.port, context, "b.app.test").close()
-    events = edge.wait_events(2)
+    greeted(edge.port, context, "any.wild.test").close()
+    events = edge.wait_events(3)
     assert len({e["agent"]["session_id"] for e in events}) == 1
     assert process.process.alive()
 

@@ -42,11 +42,7 @@ class Visit:
         self.agent = AgentProcess(scene, [self.edge], endpoints, agent=agent)
         self.session = self.edge.session()
         until(lambda: len(self.session.bound) == count, 10, "the binds")
-        # The answers have come, too: before, it knows of no endpoint.
-        for name in (NAME, OWN)[:count]:
-            self.agent.wait_log(
-                lambda e, url="tls://" + name: "is online" in e["msg"] and
-                e["url"] == url, 10)
+        self.agent.wait_online()
         self.counter = 0
 
     def id(self, name=NAME):
@@ -321,8 +317,10 @@ def test_plain_bytes_on_a_raw_connection(scene):
                        pair=edge_pair(scene.certificates))
     scene.agents.append(edge)
     plain = scene.greeter()
-    AgentProcess(scene, [edge], [endpoint(NAME, plain, terminate_at="edge")])
+    agent = AgentProcess(scene, [edge],
+                         [endpoint(NAME, plain, terminate_at="edge")])
     session = edge.session()
+    agent.wait_online()
     opened = data.header(session.endpoint(), data.EDGE)
     session.ask(1, 1, data.RAW)
     direct = session.direct()
@@ -346,9 +344,10 @@ def test_addresses_and_policy_of_the_agent(scene):
                        pair=edge_pair(scene.certificates))
     scene.agents.append(edge)
     upstream = scene.upstream(echo)
-    AgentProcess(scene, [edge], [endpoint(
+    agent = AgentProcess(scene, [edge], [endpoint(
         NAME, upstream, ip_restriction={"allow": ["192.0.2.0/24"]})])
     session = edge.session()
+    agent.wait_online()
     given = session.endpoint()
     for source, reason in (("192.0.2.7", 0), ("198.51.100.7", DENIED),
                            ("2001:db8::1", DENIED)):

@@ -114,6 +114,13 @@ class AgentProcess(Served):
                          scene.folder, events_path=events, **options)
         scene.agents.append(self)
 
+    def wait_online(self):
+        """Until the edges' answers have come: before, it knows of no
+        endpoint, whatever an edge thinks."""
+        for one in self.endpoints:
+            self.wait_log(lambda e, url=one["url"]: "is online" in e["msg"]
+                          and e["url"] == url, 10)
+
     def write(self):
         with open(self.config_path, "w") as f:
             f.write(yaml({"version": 1, "agent": self.settings,
