@@ -20,7 +20,8 @@ tsan/Makefile:
 	$(MKDIR_P) tsan
 	cd tsan && $(SANITIZER_CONFIGURE) --with-sanitizer=thread
 
-# Unit tests that fail do not keep the end-to-end ones from running.
+# Unit tests that fail do not keep the end-to-end ones from running. $(MAKE)
+# stands here itself: in a variable of ours make would not hand its jobs on.
 # Deadlines that only guard against hanging are longer then, loads smaller.
 .PHONY: check-asan check-tsan
 check-asan: asan/Makefile

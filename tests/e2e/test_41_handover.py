@@ -159,6 +159,18 @@ def test_the_state_stays_where_it_is(scene):
             f.read().split(b"\0")
 
 
+def test_a_state_folder_with_a_colon(scene):
+    """STATE_DIRECTORY would be cut there: the successor reads its file."""
+    folder = scene.path("state:one")
+    edge = TunnelEdge(scene, edge={"state": folder})
+    edge.hand_over().wait()
+    with open(f"/proc/{edge.process.pid}/environ", "rb") as f:
+        assert not [v for v in f.read().split(b"\0")
+                    if v.startswith(b"STATE_DIRECTORY=/")]
+    assert os.path.isdir(folder)
+    assert not os.path.exists(folder.partition(":")[0])
+
+
 def test_one_successor_at_a_time(scene):
     edge = scene.edge(routes(scene))
     client = held(scene, edge, HELD)

@@ -19,6 +19,7 @@ int accept_from(int listener);
 
 /* For a server's thread: waits for ever; -1 once the listener is shut down. */
 int accept_while_open(int listener);
+
 /* Two ends of one TCP connection. */
 void tcp_pair(int ends[2]);
 void close_with_reset(int fd);

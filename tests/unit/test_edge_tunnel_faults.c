@@ -103,6 +103,14 @@ visit(struct agent_peer *p, const char *name)
 	return served;
 }
 
+/* The edge may see an agent's end later; until then its name is taken, and the
+ * next one would not get as far. */
+static void
+wait_until_free(void)
+{
+	AGENTS_UNTIL(&ab, registry_count(edge_registry(ab.edge.edge)) == 0);
+}
+
 /* Everything that an agent does, as far as it gets. */
 static bool
 whole_agent(bool is_lunette)
@@ -125,6 +133,7 @@ whole_agent(bool is_lunette)
 		agent_unbind_quietly(&p, p.bind_id);
 over:
 	agent_close(&p);
+	wait_until_free();
 	return served;
 }
 
@@ -139,8 +148,7 @@ one_run(enum wrapped which, unsigned n)
 	(void)whole_agent(false);
 	(void)whole_agent(true);
 	over = atomic_load(&calls) < atomic_exchange(&fail_at, 0);
-	/* The edge may see their ends later; until then the name is taken. */
-	AGENTS_UNTIL(&ab, registry_count(edge_registry(ab.edge.edge)) == 0);
+	wait_until_free(); /* also of a bind that was under way */
 	ck_assert_msg(whole_agent(true), "not served after %u %u", which, n);
 	return over;
 }
